@@ -1,0 +1,2 @@
+//! Part of weir.
+#![forbid(unsafe_code)]

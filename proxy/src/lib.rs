@@ -1,0 +1,2 @@
+//! weir: the data plane.
+#![forbid(unsafe_code)]

@@ -1,0 +1,3 @@
+//! `weir`: the data plane program.
+#![forbid(unsafe_code)]
+fn main() {}

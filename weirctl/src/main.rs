@@ -1,0 +1,3 @@
+//! `weirctl`: the operator's program.
+#![forbid(unsafe_code)]
+fn main() {}
