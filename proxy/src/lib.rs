@@ -1,2 +1,8 @@
-//! weir: the data plane.
+//! weir: the data plane. Read `http/exchange.rs` first.
 #![forbid(unsafe_code)]
+
+pub mod base;
+pub mod failure;
+pub mod live;
+pub mod model;
+pub mod observe;

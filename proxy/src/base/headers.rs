@@ -1,0 +1,329 @@
+//! The header block: one flat, order- and case-preserving list of fields.
+//!
+//! Entries are offsets into one buffer. What arrived on the wire keeps its spelling and order; what is set or
+//! appended later is written behind it in the same form, so that a run of untouched lines is forwarded as one copy.
+//! Pseudo-headers (`:method`, `:path`, `:authority`, `:scheme`, `:protocol`) are entries too; HTTP/1's `Host` is
+//! the `:authority` entry with its own spelling and place.
+
+use super::names::{HeaderName, Id, is_token, is_value};
+use smallvec::SmallVec;
+use std::ops::Range;
+
+/// Largest block in bytes; offsets are `u32`, and the codecs' limits are far below (Envoy's
+/// `max_request_headers_kb` is at most 8192 KiB).
+pub const MAX_BLOCK: usize = 64 << 20;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    /// Offset of the name in the buffer.
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+    /// End of the line in the buffer (after CRLF) when it stands there as `name: value\r\n`, else 0.
+    line_end: u32,
+    id: Id,
+}
+
+/// An ordered list of header fields. Lookups ignore case.
+#[derive(Clone, Default, Debug)]
+pub struct HeaderBlock {
+    buf: Vec<u8>,
+    entries: SmallVec<[Entry; 12]>,
+}
+
+fn range(start: u32, len: u32) -> Range<usize> {
+    let start = start as usize;
+    start..start.saturating_add(len as usize)
+}
+
+impl Entry {
+    fn is(&self, block: &HeaderBlock, name: &HeaderName) -> bool {
+        match name {
+            HeaderName::Known(id) => self.id == *id,
+            HeaderName::Other(text) => {
+                self.id == Id::Other && block.slice(self.name, self.name_len).eq_ignore_ascii_case(text.as_bytes())
+            }
+        }
+    }
+}
+
+impl HeaderBlock {
+    /// An empty block.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty block over bytes that were received; entries are then added with [`HeaderBlock::index`].
+    pub fn over(buf: Vec<u8>) -> Self {
+        HeaderBlock { buf, entries: SmallVec::new() }
+    }
+
+    /// Adds a field that already stands in the buffer. `canonical_end` is the end of its line when the bytes from
+    /// `name` on are exactly `name: value\r\n`. Ranges outside the buffer read as empty.
+    pub fn index(&mut self, id: Id, name: Range<usize>, value: Range<usize>, canonical_end: Option<usize>) {
+        self.entries.push(Entry {
+            name: name.start as u32,
+            name_len: name.len() as u32,
+            value: value.start as u32,
+            value_len: value.len() as u32,
+            line_end: canonical_end.unwrap_or(0) as u32,
+            id,
+        });
+    }
+
+    fn slice(&self, start: u32, len: u32) -> &[u8] {
+        self.buf.get(range(start, len)).unwrap_or_default()
+    }
+
+    /// Number of fields, pseudo-headers included.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Has it no field?
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes as Envoy counts them for limits: names and values, without separators.
+    pub fn byte_size(&self) -> usize {
+        self.entries.iter().map(|e| e.name_len as usize + e.value_len as usize).sum()
+    }
+
+    /// Bytes held in memory.
+    pub fn retained(&self) -> usize {
+        self.buf.capacity()
+    }
+
+    /// First value of a well-known name.
+    pub fn get(&self, id: Id) -> Option<&[u8]> {
+        self.entries.iter().find(|e| e.id == id).map(|e| self.slice(e.value, e.value_len))
+    }
+
+    /// First value of a well-known name as text; none when it is not UTF-8.
+    pub fn get_str(&self, id: Id) -> Option<&str> {
+        self.get(id).and_then(|v| std::str::from_utf8(v).ok())
+    }
+
+    /// First value of a name.
+    pub fn find(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.entries.iter().find(|e| e.is(self, name)).map(|e| self.slice(e.value, e.value_len))
+    }
+
+    /// All values of a name, in order.
+    pub fn all<'a>(&'a self, name: &'a HeaderName) -> impl Iterator<Item = &'a [u8]> + 'a {
+        self.entries.iter().filter(move |e| e.is(self, name)).map(move |e| self.slice(e.value, e.value_len))
+    }
+
+    /// All values of a well-known name, in order.
+    pub fn all_of(&self, id: Id) -> impl Iterator<Item = &[u8]> + '_ {
+        self.entries.iter().filter(move |e| e.id == id).map(move |e| self.slice(e.value, e.value_len))
+    }
+
+    /// Is the name present?
+    pub fn has(&self, id: Id) -> bool {
+        self.entries.iter().any(|e| e.id == id)
+    }
+
+    /// Every field in order: id, name as spelled, value.
+    pub fn iter(&self) -> impl Iterator<Item = (Id, &[u8], &[u8])> + '_ {
+        self.entries.iter().map(|e| (e.id, self.slice(e.name, e.name_len), self.slice(e.value, e.value_len)))
+    }
+
+    /// The values of a name joined by `, `; none when absent.
+    pub fn joined(&self, name: &HeaderName) -> Option<Vec<u8>> {
+        let mut out: Option<Vec<u8>> = None;
+        for value in self.all(name) {
+            match &mut out {
+                None => out = Some(value.to_vec()),
+                Some(out) => {
+                    out.extend_from_slice(b", ");
+                    out.extend_from_slice(value);
+                }
+            }
+        }
+        out
+    }
+
+    fn write(&mut self, id: Id, name: &[u8], value: &[u8]) -> Option<Entry> {
+        let added = name.len().checked_add(value.len())?.checked_add(4)?;
+        if self.buf.len().checked_add(added)? > MAX_BLOCK {
+            return None;
+        }
+        let start = self.buf.len() as u32;
+        self.buf.extend_from_slice(name);
+        self.buf.extend_from_slice(b": ");
+        let value_start = self.buf.len() as u32;
+        self.buf.extend_from_slice(value);
+        self.buf.extend_from_slice(b"\r\n");
+        Some(Entry {
+            name: start,
+            name_len: name.len() as u32,
+            value: value_start,
+            value_len: value.len() as u32,
+            line_end: self.buf.len() as u32,
+            id,
+        })
+    }
+
+    /// Adds a field at the end. Values from configuration and code must be free of CR, LF and NUL; such bytes are
+    /// replaced by spaces here, so that no caller can split a message. A block at [`MAX_BLOCK`] drops the field.
+    pub fn append(&mut self, name: &HeaderName, value: &[u8]) {
+        let clean = clean(value);
+        if let Some(entry) = self.write(name.id(), name.as_str().as_bytes(), &clean) {
+            self.entries.push(entry);
+        }
+    }
+
+    /// Adds a field with the spelling that the peer used; false (and nothing added) unless name and value are
+    /// valid (RFC 9110 sections 5.1, 5.5).
+    pub fn append_received(&mut self, name: &[u8], value: &[u8]) -> bool {
+        let token = name.strip_prefix(b":").unwrap_or(name);
+        if token.is_empty() || !token.iter().all(|b| is_token(*b)) || !value.iter().all(|b| is_value(*b)) {
+            return false;
+        }
+        let entry = self.write(Id::of(name), name, value);
+        self.entries.extend(entry);
+        true
+    }
+
+    /// Sets a field: the first one keeps its place and spelling, others of the name go; appended when absent.
+    pub fn set(&mut self, name: &HeaderName, value: &[u8]) {
+        let Some(at) = self.entries.iter().position(|e| e.is(self, name)) else {
+            return self.append(name, value);
+        };
+        let clean = clean(value);
+        let spelled = match self.entries.get(at) {
+            Some(e) => self.slice(e.name, e.name_len).to_vec(),
+            None => return,
+        };
+        let Some(entry) = self.write(name.id(), &spelled, &clean) else { return };
+        let keep = std::mem::take(&mut self.entries);
+        for (i, e) in keep.into_iter().enumerate() {
+            if i == at {
+                self.entries.push(entry);
+            } else if !e.is(self, name) {
+                self.entries.push(e);
+            }
+        }
+    }
+
+    /// [`HeaderBlock::set`] for a well-known name.
+    pub fn set_id(&mut self, id: Id, value: &[u8]) {
+        self.set(&HeaderName::Known(id), value);
+    }
+
+    /// [`HeaderBlock::append`] for a well-known name.
+    pub fn append_id(&mut self, id: Id, value: &[u8]) {
+        self.append(&HeaderName::Known(id), value);
+    }
+
+    /// Removes every field of a name; true when one was there.
+    pub fn remove(&mut self, name: &HeaderName) -> bool {
+        let before = self.entries.len();
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|e| !e.is(self, name));
+        self.entries = entries;
+        self.entries.len() != before
+    }
+
+    /// Removes every field of a well-known name; true when one was there.
+    pub fn remove_id(&mut self, id: Id) -> bool {
+        if !self.has(id) {
+            return false;
+        }
+        self.entries.retain(|e| e.id != id);
+        true
+    }
+
+    /// Keeps the fields for which `keep(id, name, value)` holds.
+    pub fn retain(&mut self, mut keep: impl FnMut(Id, &[u8], &[u8]) -> bool) {
+        let mut entries = std::mem::take(&mut self.entries);
+        entries.retain(|e| keep(e.id, self.slice(e.name, e.name_len), self.slice(e.value, e.value_len)));
+        self.entries = entries;
+    }
+
+    /// Writes every field that is no pseudo-header as HTTP/1 lines (`Name: value\r\n`), keeping spelling and order;
+    /// the `:authority` entry is written as `Host` (in its received spelling when it came as such). Untouched
+    /// neighbours are copied as one run.
+    pub fn write_h1(&self, out: &mut Vec<u8>) {
+        let mut run: Range<usize> = 0..0;
+        for e in &self.entries {
+            let name = self.slice(e.name, e.name_len);
+            if e.id.is_pseudo() && (e.id != Id::Authority || name.first() == Some(&b':')) {
+                if e.id == Id::Authority {
+                    self.flush(&mut run, out);
+                    line(out, b"host", self.slice(e.value, e.value_len));
+                }
+                continue;
+            }
+            if e.line_end == 0 {
+                self.flush(&mut run, out);
+                line(out, name, self.slice(e.value, e.value_len));
+            } else if run.end == e.name as usize && !run.is_empty() {
+                run.end = e.line_end as usize;
+            } else {
+                self.flush(&mut run, out);
+                run = e.name as usize..e.line_end as usize;
+            }
+        }
+        self.flush(&mut run, out);
+    }
+
+    fn flush(&self, run: &mut Range<usize>, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.buf.get(run.clone()).unwrap_or_default());
+        *run = 0..0;
+    }
+}
+
+fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Bytes that would end a line become spaces.
+fn clean(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
+    if value.iter().all(|b| !matches!(b, b'\r' | b'\n' | 0)) {
+        return value.into();
+    }
+    value.iter().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { *b }).collect::<Vec<u8>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> HeaderName {
+        HeaderName::parse(text).unwrap()
+    }
+
+    #[test]
+    fn spelling_and_order_survive() {
+        let mut block = HeaderBlock::new();
+        assert!(block.append_received(b":method", b"GET"));
+        assert!(block.append_received(b"HoSt", b"a"));
+        assert!(block.append_received(b"X-B", b"1"));
+        assert!(block.append_received(b"x-b", b"2"));
+        block.set_id(Id::Authority, b"b");
+        block.append(&name("x-new"), b"v\r\nbad: 1");
+        let mut out = Vec::new();
+        block.write_h1(&mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "HoSt: b\r\nX-B: 1\r\nx-b: 2\r\nx-new: v  bad: 1\r\n");
+        assert_eq!(block.all(&name("X-b")).collect::<Vec<_>>(), [b"1", b"2"]);
+        block.set(&name("x-b"), b"3");
+        assert_eq!(block.joined(&name("x-b")).unwrap(), b"3");
+        assert!(block.remove(&name("x-b")) && !block.remove(&name("x-b")));
+    }
+
+    #[test]
+    fn bad_bytes_are_refused() {
+        let mut block = HeaderBlock::new();
+        for (n, v) in [(&b""[..], &b"x"[..]), (b"a b", b"x"), (b"a", b"x\n"), (b"a", b"\0"), (b":", b"x")] {
+            assert!(!block.append_received(n, v), "{n:?} {v:?}");
+        }
+        assert!(block.is_empty());
+    }
+}

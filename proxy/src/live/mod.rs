@@ -1,0 +1,3 @@
+//! State that outlives configuration, found by key: hosts, permits, health, drain.
+
+pub mod cluster;

@@ -1,0 +1,157 @@
+//! Listeners and their filter chains.
+
+use super::http::ConnectionManager;
+use crate::base::Name;
+use crate::base::addr::Address;
+use crate::observe::log::AccessLog;
+use ipnet::IpNet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A compiled listener.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name.
+    pub name: Name,
+    /// Addresses it listens on (the first is the main one).
+    pub addresses: Box<[Address]>,
+    /// False: reached only through another listener's original destination.
+    pub bind_to_port: bool,
+    /// `listener.<prefix>.` in statistics: the address with `:` as `_` unless configured.
+    pub stat_prefix: Name,
+    /// Listener filters in order.
+    pub listener_filters: Box<[ListenerFilter]>,
+    /// Time for all listener filters (15 s; none: unlimited).
+    pub listener_filters_timeout: Option<Duration>,
+    /// Go on when that time is over instead of closing.
+    pub continue_on_timeout: bool,
+    /// Filter chains in order.
+    pub chains: Box<[Arc<FilterChain>]>,
+    /// When no chain matches.
+    pub default_chain: Option<Arc<FilterChain>>,
+    /// Soft limit of buffered bytes per connection (1 MiB).
+    pub buffer_limit: u32,
+    /// One socket per worker.
+    pub reuse_port: bool,
+    /// Accept queue; none: the system's limit.
+    pub backlog: Option<u32>,
+    /// Bind although the address is not local.
+    pub freebind: bool,
+    /// Accept addresses of others (`IP_TRANSPARENT`).
+    pub transparent: bool,
+    /// TCP_FASTOPEN queue.
+    pub fast_open: Option<u32>,
+    /// Keepalive of accepted sockets.
+    pub keepalive: Option<Keepalive>,
+    /// Does not count against the global connection limit.
+    pub ignore_global_limit: bool,
+    /// Hand connections to the least busy worker.
+    pub exact_balance: bool,
+    /// INBOUND for `/drain_listeners?inboundonly`.
+    pub inbound: bool,
+    /// Logs of connections that no chain takes.
+    pub logs: Box<[Arc<AccessLog>]>,
+}
+
+/// TCP keepalive; none: the system's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+pub struct Keepalive {
+    /// Unanswered probes before the connection is dead.
+    pub probes: Option<u32>,
+    /// Idle time before the first probe.
+    pub time: Option<Duration>,
+    /// Time between probes.
+    pub interval: Option<Duration>,
+}
+
+/// A listener filter of this release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenerFilter {
+    /// PROXY protocol, versions 1 and 2.
+    ProxyProtocol {
+        /// Connections without the header are served too.
+        allow_without: bool,
+        /// Refuse version 1.
+        refuse_v1: bool,
+        /// Refuse version 2.
+        refuse_v2: bool,
+    },
+    /// Address before redirection (`SO_ORIGINAL_DST`).
+    OriginalDst,
+}
+
+/// Which source addresses a chain takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, Default)]
+pub enum SourceType {
+    /// All.
+    #[default]
+    Any,
+    /// The same address or loopback.
+    SameIpOrLoopback,
+    /// Others.
+    External,
+}
+
+/// What a connection must be for a chain (Envoy's `FilterChainMatch`); empty lists match all.
+#[derive(Clone, Debug, Default)]
+pub struct ChainMatch {
+    /// Destination port.
+    pub destination_port: Option<u16>,
+    /// Destination networks.
+    pub prefixes: Box<[IpNet]>,
+    /// Names from SNI, lower-case; `.suffix` for wildcards.
+    pub server_names: Box<[Box<str>]>,
+    /// `raw_buffer` or `tls`.
+    pub transport_protocol: Option<Box<str>>,
+    /// ALPN or sniffed protocol.
+    pub application_protocols: Box<[Box<str>]>,
+    /// Direct source networks.
+    pub direct_source: Box<[IpNet]>,
+    /// Source type.
+    pub source_type: SourceType,
+    /// Source networks.
+    pub source: Box<[IpNet]>,
+    /// Source ports.
+    pub source_ports: Box<[u16]>,
+}
+
+/// A filter chain.
+#[derive(Debug)]
+pub struct FilterChain {
+    /// Its name; empty when it has none.
+    pub name: Name,
+    /// When it is chosen.
+    pub matcher: ChainMatch,
+    /// What it does with the connection.
+    pub terminal: Terminal,
+}
+
+/// The terminal network filter.
+#[derive(Debug)]
+pub enum Terminal {
+    /// HTTP.
+    Http(Arc<ConnectionManager>),
+    /// Raw TCP.
+    Tcp(Arc<TcpProxy>),
+}
+
+/// `tcp_proxy`.
+#[derive(Debug)]
+pub struct TcpProxy {
+    /// `tcp.<prefix>.` in statistics.
+    pub stat_prefix: Name,
+    /// Clusters with weights (one with weight 1 for a single cluster).
+    pub clusters: Box<[(Name, u32)]>,
+    /// Sum of weights, above 0.
+    pub total_weight: u64,
+    /// Idle timeout (1 h; none: off).
+    pub idle_timeout: Option<Duration>,
+    /// Longest connection.
+    pub max_duration: Option<Duration>,
+    /// Attempts to connect (1).
+    pub max_connect_attempts: u32,
+    /// Hash of the source address for the balancer.
+    pub hash_source_ip: bool,
+    /// Access logs.
+    pub logs: Box<[Arc<AccessLog>]>,
+}

@@ -1,0 +1,12 @@
+//! Compiled configuration: immutable, valid by construction, `Send + Sync`. No protos, no I/O, no locks.
+
+pub mod cluster;
+pub mod http;
+pub mod listener;
+pub mod matcher;
+pub mod mutation;
+pub mod plugin;
+pub mod retry;
+pub mod route;
+pub mod route_action;
+pub mod snapshot;

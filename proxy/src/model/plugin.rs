@@ -1,0 +1,57 @@
+//! The ports of the plug-ins: what a listener filter, a network terminal and an HTTP filter look like to the rest.
+
+use crate::base::Name;
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+/// A plug-in's own compiled configuration for one route level.
+pub type RouteFilterConfig = Arc<dyn Any + Send + Sync>;
+
+/// What one level (weighted cluster, route, virtual host, route configuration) says of one filter slot.
+#[derive(Clone)]
+pub struct FilterOverride {
+    /// The slot's name in the filter chain.
+    pub filter: Name,
+    /// Switched off here.
+    pub disabled: bool,
+    /// Its configuration here.
+    pub config: Option<RouteFilterConfig>,
+}
+
+impl fmt::Debug for FilterOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FilterOverride({}, disabled: {})", self.filter, self.disabled)
+    }
+}
+
+/// All overrides of one level.
+#[derive(Clone, Default, Debug)]
+pub struct FilterOverrides(pub Box<[FilterOverride]>);
+
+impl FilterOverrides {
+    /// The override of a slot.
+    pub fn of(&self, filter: &str) -> Option<&FilterOverride> {
+        self.0.iter().find(|o| &*o.filter == filter)
+    }
+}
+
+/// A plug-in's compiled configuration, made by its factory; the worker makes the running part from it
+/// (`http::filter`, `network`, `tcp` downcast it in their tables' `run` functions).
+#[derive(Clone)]
+pub struct PluginConfig {
+    /// Name of the slot.
+    pub name: Name,
+    /// Type URL without its prefix: key of the table.
+    pub type_name: &'static str,
+    /// The plug-in's own configuration.
+    pub config: Arc<dyn Any + Send + Sync>,
+    /// Off unless a route switches it on.
+    pub disabled: bool,
+}
+
+impl fmt::Debug for PluginConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PluginConfig({}: {})", self.name, self.type_name)
+    }
+}

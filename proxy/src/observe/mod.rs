@@ -1,0 +1,6 @@
+//! What is seen from outside: statistics, records and their formatter, log files.
+
+pub mod format;
+pub mod log;
+pub mod metrics;
+pub mod record;
