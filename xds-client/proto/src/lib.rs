@@ -2,10 +2,29 @@
 //!
 //! The messages are those of the `envoy-types` crate, under their proto path: `weir_proto::envoy::config::listener::v3::Listener`.
 //! What it lacks (`TypedStruct`, a few matchers, Istio's own messages) stands in `protos/`, and appears here beside the rest.
+//!
+//! | part | what it does |
+//! | --- | --- |
+//! | [`Pool`] | descriptors, loaded on demand; everything below hangs on it |
+//! | [`parse`] | YAML or JSON text to message, every mistake with its place |
+//! | [`any`] | `Any`, durations, wrappers |
 
 #![forbid(unsafe_code)]
 
 pub mod any;
+mod base64;
+mod error;
+mod parse;
+mod path;
+mod pool;
+mod read;
+mod suggest;
+mod text;
 mod types;
 
+pub use error::{MAX_PROBLEMS, ParseError, Problem};
+pub use parse::{Format, ParseOptions, Parsed, parse};
+pub use path::{FieldPath, Step};
+pub use pool::{Pool, PoolError};
+pub use text::{MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};
 pub use types::{cel, envoy, google, io, istio, opentelemetry, ratelimit, stats, udpa, validate, xds};
