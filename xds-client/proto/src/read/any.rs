@@ -34,7 +34,7 @@ pub(super) fn read(reader: &mut Reader<'_>, desc: &MessageDescriptor, node: &Nod
         return reader.refuse(url_node.at, format!("unknown type {:?}", crop(name)));
     };
     let rest: Vec<(Key, Node)> = entries.iter().filter(|(key, _)| key.name != "@type").cloned().collect();
-    let message = if well_known::reader(name).is_some() {
+    let message = if well_known::has_own_form(name) {
         value_of(reader, &inner, node, &rest)?
     } else {
         let mut message = DynamicMessage::new(inner);

@@ -47,7 +47,7 @@ impl<'p> Reader<'p> {
 
     /// `node` as a message of the given type. On mistakes the result is partial or absent.
     pub(crate) fn message(&mut self, desc: &MessageDescriptor, node: &Node) -> Option<DynamicMessage> {
-        if let Some(read) = well_known::reader(desc.full_name()) {
+        if let Some(read) = well_known::reader(desc.full_name(), &node.content) {
             return read(self, desc, node);
         }
         let Content::Map(entries) = &node.content else {
@@ -116,7 +116,13 @@ impl<'p> Reader<'p> {
     }
 
     fn list(&mut self, kind: &Kind, node: &Node) -> Option<Value> {
-        let Content::List(items) = &node.content else { return self.needs(node, "a list") };
+        let Content::List(items) = &node.content else {
+            // A list of one may be written without brackets, as Envoy's parser has it.
+            self.path.index(0);
+            let value = self.single(kind, node);
+            self.path.up();
+            return value.map(|value| Value::List(vec![value]));
+        };
         let mut values = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             self.path.index(index);

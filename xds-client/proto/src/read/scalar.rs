@@ -21,6 +21,8 @@ pub(super) fn read(kind: &Kind, content: &Content) -> Result<Value, String> {
         Kind::Uint64 | Kind::Fixed64 => integer(content).and_then(|v| v.try_into().ok()).map(Value::U64),
         Kind::Bool => match content {
             Content::Bool(value) => Some(Value::Bool(*value)),
+            // In quotes too, as Envoy's parser has it.
+            Content::Text(text) => text.parse().ok().map(Value::Bool),
             _ => None,
         },
         Kind::String => match content {

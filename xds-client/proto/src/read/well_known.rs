@@ -12,20 +12,31 @@ use crate::text::{Content, Node};
 /// How a message type is read.
 pub(super) type Read = fn(&mut Reader<'_>, &MessageDescriptor, &Node) -> Option<DynamicMessage>;
 
-/// The reader of a type with a JSON form of its own.
-pub(super) fn reader(name: &str) -> Option<Read> {
+/// Whether a type has a JSON form of its own, which inside an `Any` stands under `value`.
+pub(super) fn has_own_form(name: &str) -> bool {
+    by_name(name).is_some()
+}
+
+/// The reader of a type with a JSON form of its own. A duration, time or wrapper may also be written out as the map of
+/// its fields (`{seconds: 1}`), as Envoy's parser has it.
+pub(super) fn reader(name: &str, content: &Content) -> Option<Read> {
+    let (read, also_plain) = by_name(name)?;
+    if also_plain && matches!(content, Content::Map(_)) { None } else { Some(read) }
+}
+
+fn by_name(name: &str) -> Option<(Read, bool)> {
     let short = name.strip_prefix("google.protobuf.")?;
     Some(match short {
-        "Any" => any::read,
-        "Duration" => duration,
-        "Timestamp" => timestamp,
-        "FieldMask" => field_mask,
-        "Struct" => structure,
-        "ListValue" => list_value,
-        "Value" => value,
-        "Empty" => empty,
+        "Any" => (any::read, false),
+        "Struct" => (structure, false),
+        "ListValue" => (list_value, false),
+        "Value" => (value, false),
+        "Empty" => (empty, false),
+        "Duration" => (duration, true),
+        "Timestamp" => (timestamp, true),
+        "FieldMask" => (field_mask, true),
         "DoubleValue" | "FloatValue" | "Int64Value" | "UInt64Value" | "Int32Value" | "UInt32Value"
-        | "BoolValue" | "StringValue" | "BytesValue" => wrapper,
+        | "BoolValue" | "StringValue" | "BytesValue" => (wrapper, true),
         _ => return None,
     })
 }
