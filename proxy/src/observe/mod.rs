@@ -4,3 +4,4 @@ pub mod format;
 pub mod log;
 pub mod metrics;
 pub mod record;
+pub mod stats;

@@ -1,0 +1,36 @@
+//! The tables of statistics, under Envoy's names: one file a kind of thing.
+//!
+//! | module | prefix | writer |
+//! | --- | --- | --- |
+//! | [`listener`] | `listener.<ip>_<port>.` (or `stat_prefix`) | workers |
+//! | [`listener_http`] | `listener.<ip>_<port>.http.<hcm>.` | workers |
+//! | [`listener_manager`] | `listener_manager.` | control |
+//! | [`http`] | `http.<hcm>.` | workers |
+//! | [`fault`] | `http.<hcm>.fault.` | workers |
+//! | [`cors`] | `http.<hcm>.cors.` | workers |
+//! | [`codec_http1`], [`codec_http2`] | `http1.`, `http2.` and `cluster.<name>.http1.`, `.http2.` | workers |
+//! | [`tcp`] | `tcp.<prefix>.` | workers |
+//! | [`cluster`] | `cluster.<name>.` | workers, health and DNS threads |
+//! | [`cluster_update`] | `cluster.<name>.` | control, DNS, health and outlier threads |
+//! | [`cluster_manager`] | `cluster_manager.` | control |
+//! | [`server`] | `server.` | boot, workers |
+//! | [`runtime`] | `runtime.` | boot |
+//! | [`filesystem`] | `filesystem.` | the log thread |
+//! | [`access_log`] | `access_log_file.` | workers (lines), the log thread |
+
+pub mod access_log;
+pub mod cluster;
+pub mod cluster_manager;
+pub mod cluster_update;
+pub mod codec_http1;
+pub mod codec_http2;
+pub mod cors;
+pub mod fault;
+pub mod filesystem;
+pub mod http;
+pub mod listener;
+pub mod listener_http;
+pub mod listener_manager;
+pub mod runtime;
+pub mod server;
+pub mod tcp;
