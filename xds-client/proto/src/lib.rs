@@ -7,12 +7,14 @@
 //! | --- | --- |
 //! | [`Pool`] | descriptors, loaded on demand; everything below hangs on it |
 //! | [`parse`] | YAML or JSON text to message, every mistake with its place |
+//! | [`Pool::to_json`], [`Pool::any_to_json`] | message to JSON, secrets redacted |
 //! | [`any`] | `Any`, durations, wrappers |
 
 #![forbid(unsafe_code)]
 
 pub mod any;
 mod base64;
+mod dump;
 mod error;
 mod parse;
 mod path;
@@ -22,6 +24,7 @@ mod suggest;
 mod text;
 mod types;
 
+pub use dump::{DumpError, REDACTED, Secrets};
 pub use error::{MAX_PROBLEMS, ParseError, Problem};
 pub use parse::{Format, ParseOptions, Parsed, parse};
 pub use path::{FieldPath, Step};

@@ -1,6 +1,6 @@
 //! The descriptors of every message type, loaded on demand.
 
-use prost_reflect::{DescriptorPool, MessageDescriptor};
+use prost_reflect::{DescriptorPool, ExtensionDescriptor, MessageDescriptor};
 
 /// Written by build.rs: `envoy-types`' protos and ours, with their options.
 static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
@@ -12,6 +12,14 @@ static DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptor
 #[derive(Debug, Clone)]
 pub struct Pool {
     pub(crate) descriptors: DescriptorPool,
+    pub(crate) options: Options,
+}
+
+/// The options of protos that this crate acts on.
+#[derive(Debug, Clone)]
+pub(crate) struct Options {
+    /// `udpa.annotations.sensitive` of fields.
+    pub sensitive: Option<ExtensionDescriptor>,
 }
 
 /// The descriptors that were built in are not usable, or do not know a type.
@@ -33,7 +41,9 @@ impl Pool {
     pub fn load() -> Result<Self, PoolError> {
         let descriptors =
             DescriptorPool::decode(DESCRIPTORS).map_err(|error| PoolError::Broken(error.to_string()))?;
-        Ok(Self { descriptors })
+        let extension = |name: &str| descriptors.get_extension_by_name(name);
+        let options = Options { sensitive: extension("udpa.annotations.sensitive") };
+        Ok(Self { options, descriptors })
     }
 
     /// Whether a message type of this full name is known.
