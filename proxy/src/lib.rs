@@ -6,3 +6,4 @@ pub mod failure;
 pub mod live;
 pub mod model;
 pub mod observe;
+pub mod upstream;

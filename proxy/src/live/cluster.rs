@@ -1,5 +1,237 @@
-//! The live part of a cluster.
+//! The live part of a cluster: hosts, permits, health. Found by name, outlives versions of the configuration.
 
-/// Hosts, permits and counters of one cluster name.
+use super::host::{Attributes, Host, flag};
+use super::hostset::{HostSet, LocalityMembers, Members, Settings};
+use super::permit::Breakers;
+use super::registry;
+use crate::base::Name;
+use crate::base::addr::Address;
+use arc_swap::ArcSwapOption;
+use std::collections::HashMap;
+use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use tokio::sync::Notify;
+
+/// One host as it shall be.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Address.
+    pub address: Address,
+    /// Weight, at least 1.
+    pub weight: u32,
+    /// [`flag::FAILED_EDS`], [`flag::DEGRADED_EDS`] or nothing; and flags that only a new host gets.
+    pub flags: u32,
+    /// The rest.
+    pub attributes: Attributes,
+}
+
+/// One locality as it shall be.
+#[derive(Clone, Debug)]
+pub struct WantedLocality {
+    /// Region, zone, sub zone.
+    pub name: [Name; 3],
+    /// Weight; 0 when unset.
+    pub weight: u32,
+    /// Priority.
+    pub priority: u32,
+    /// Hosts.
+    pub hosts: Vec<Wanted>,
+}
+
+/// Outlier detection's counters (`cluster.NAME.outlier_detection.*`); they change rarely, so they are shared.
+#[derive(Debug, Default)]
+#[allow(missing_docs)]
+pub struct OutlierCounters {
+    pub detected_5xx: AtomicU64,
+    pub detected_gateway: AtomicU64,
+    pub detected_local: AtomicU64,
+    pub enforced_5xx: AtomicU64,
+    pub enforced_gateway: AtomicU64,
+    pub enforced_local: AtomicU64,
+    pub enforced_total: AtomicU64,
+    pub overflow: AtomicU64,
+}
+
+/// What publishing works on, under one lock that no worker takes.
+#[derive(Debug, Default)]
+struct Desk {
+    known: HashMap<Address, Weak<Host>>,
+    members: Members,
+    settings: Option<Settings>,
+    version: u64,
+}
+
+/// Hosts, permits and health of one cluster name.
 #[derive(Debug)]
-pub struct ClusterLive {}
+pub struct ClusterLive {
+    /// The cluster's name.
+    pub name: Name,
+    hosts: ArcSwapOption<HostSet>,
+    version: AtomicU64,
+    /// Circuit breakers: default and high priority.
+    pub breakers: [Arc<Breakers>; 2],
+    desk: Mutex<Desk>,
+    /// Hosts in the present set.
+    pub host_count: AtomicU32,
+    /// Hosts ejected now (`ejections_active`).
+    pub ejected: AtomicU32,
+    /// Outlier detection's counters.
+    pub outlier: OutlierCounters,
+    /// Hosts made on demand (original destination).
+    pub on_demand: Mutex<HashMap<std::net::SocketAddr, Arc<Host>>>,
+    dirty: AtomicBool,
+    asked: AtomicBool,
+    ready: Notify,
+}
+
+impl ClusterLive {
+    /// A cold cluster: no host set, no limits. [`super::registry::Clusters::get_or_make`] is the door.
+    pub fn new(name: Name) -> Arc<Self> {
+        Arc::new(ClusterLive {
+            breakers: [Breakers::new(name.clone(), 0), Breakers::new(name.clone(), 1)],
+            name,
+            hosts: ArcSwapOption::empty(),
+            version: AtomicU64::new(0),
+            desk: Mutex::default(),
+            host_count: AtomicU32::new(0),
+            ejected: AtomicU32::new(0),
+            outlier: OutlierCounters::default(),
+            on_demand: Mutex::default(),
+            dirty: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            ready: Notify::new(),
+        })
+    }
+
+    /// The present hosts; none while the cluster is cold.
+    pub fn hosts(&self) -> Option<Arc<HostSet>> {
+        self.hosts.load_full()
+    }
+
+    /// Version of the present hosts; 0 while the cluster is cold. One atomic load: compared at every pick.
+    pub fn version(&self) -> u64 {
+        self.version.load(Acquire)
+    }
+
+    /// Brings a worker's own reference up to date; false while the cluster is cold.
+    pub fn refresh(&self, own: &mut Option<Arc<HostSet>>) -> bool {
+        if own.as_ref().map_or(0, |set| set.version) != self.version() {
+            *own = self.hosts();
+        }
+        own.is_some()
+    }
+
+    /// Waits until the cluster has a host set, and asks `control` to make it. Cancel-safe; bound it by the connect
+    /// timeout.
+    pub async fn ready(self: &Arc<Self>) {
+        loop {
+            let ready = self.ready.notified();
+            tokio::pin!(ready);
+            ready.as_mut().enable();
+            if self.version() != 0 {
+                return;
+            }
+            if !self.asked.swap(true, AcqRel) {
+                registry::ask(self.clone());
+            }
+            ready.await;
+        }
+    }
+
+    /// Makes the cluster cold again: the next request asks for its hosts. Ejections and counters of hosts that
+    /// nobody holds are forgotten.
+    pub fn cool(&self) {
+        let mut desk = self.desk();
+        desk.members = Members::default();
+        self.hosts.store(None);
+        self.version.store(0, std::sync::atomic::Ordering::Release);
+        self.asked.store(false, Relaxed);
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Publishes hosts and settings. A host whose address is known keeps its state; one that is gone is marked
+    /// removed. With `dedupe` a second mention of an address is left out (pushed and resolved hosts).
+    pub fn publish(&self, wanted: Vec<WantedLocality>, rest: Members, settings: Settings, dedupe: bool) {
+        let mut desk = self.desk();
+        let mut seen: HashMap<Address, Arc<Host>> = HashMap::new();
+        let mut localities = Vec::with_capacity(wanted.len());
+        for mut locality in wanted {
+            let mut hosts = Vec::with_capacity(locality.hosts.len());
+            for want in std::mem::take(&mut locality.hosts) {
+                match seen.get(&want.address) {
+                    Some(_) if dedupe => {}
+                    Some(host) => hosts.push((host.clone(), want.weight.max(1))),
+                    None => {
+                        let weight = want.weight.max(1);
+                        let host = desk.adopt(want);
+                        seen.insert(host.address.clone(), host.clone());
+                        hosts.push((host, weight));
+                    }
+                }
+            }
+            let WantedLocality { name, weight, priority, .. } = locality;
+            localities.push(LocalityMembers { name, weight, priority, hosts });
+        }
+        let old = std::mem::replace(&mut desk.members, Members { localities, ..rest });
+        for host in old.hosts().filter(|host| !seen.contains_key(&host.address)) {
+            host.set_flags(flag::REMOVED);
+            self.return_ejection(host);
+        }
+        desk.known = seen.iter().map(|(address, host)| (address.clone(), Arc::downgrade(host))).collect();
+        self.host_count.store(u32::try_from(seen.len()).unwrap_or(u32::MAX), Relaxed);
+        desk.settings = Some(settings);
+        self.swap(&mut desk);
+    }
+
+    /// Takes an ejection back, if there is one; the caller sees to a rebuild.
+    pub fn return_ejection(&self, host: &Host) -> bool {
+        let was = host.clear_flags(flag::FAILED_OUTLIER);
+        if was {
+            self.ejected.fetch_sub(1, AcqRel);
+        }
+        was
+    }
+
+    /// Rebuilds the lists after health changed, on the calling thread. Does nothing while the cluster is cold.
+    pub fn rebuild(&self) {
+        self.dirty.swap(false, AcqRel);
+        let mut desk = self.desk();
+        if self.version() != 0 {
+            self.swap(&mut desk);
+        }
+    }
+
+    /// Asks the thread that watches [`registry`] to rebuild the lists.
+    pub fn health_changed(self: &Arc<Self>) {
+        if !self.dirty.swap(true, AcqRel) {
+            registry::health_changed(self.clone());
+        }
+    }
+
+    fn swap(&self, desk: &mut Desk) {
+        let Some(settings) = &desk.settings else { return };
+        desk.version = desk.version.saturating_add(1);
+        let set = HostSet::build(desk.version, desk.members.clone(), settings);
+        self.hosts.store(Some(Arc::new(set)));
+        self.version.store(desk.version, std::sync::atomic::Ordering::Release);
+        self.ready.notify_waiters();
+    }
+}
+
+impl Desk {
+    fn adopt(&mut self, want: Wanted) -> Arc<Host> {
+        const PUSHED: u32 = flag::FAILED_EDS | flag::DEGRADED_EDS;
+        let Some(host) = self.known.get(&want.address).and_then(Weak::upgrade) else {
+            return Host::new(want.address, want.attributes, want.weight, want.flags);
+        };
+        host.configure(want.attributes, want.weight);
+        host.clear_flags((PUSHED & !want.flags) | flag::REMOVED);
+        host.set_flags(PUSHED & want.flags);
+        host
+    }
+}

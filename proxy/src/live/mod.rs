@@ -1,3 +1,18 @@
 //! State that outlives configuration, found by key: hosts, permits, health, drain.
 
+pub mod balance;
 pub mod cluster;
+pub mod edf;
+pub mod host;
+pub mod hostset;
+pub mod load;
+pub mod permit;
+pub mod registry;
+pub mod wait;
+pub mod wake;
+pub mod worker;
+
+pub use cluster::ClusterLive;
+pub use host::Host;
+pub use hostset::HostSet;
+pub use registry::clusters;

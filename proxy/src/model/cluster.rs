@@ -5,6 +5,7 @@ use super::listener::Keepalive;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::live::cluster::ClusterLive;
+use crate::live::permit::Limits;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,6 +121,13 @@ impl Default for Thresholds {
             retry_budget: None,
             track_remaining: false,
         }
+    }
+}
+
+impl From<&Thresholds> for Limits {
+    fn from(t: &Thresholds) -> Self {
+        let most = [t.max_connections, t.max_pending, t.max_requests, t.max_retries];
+        Limits { most, retry_budget: t.retry_budget }
     }
 }
 

@@ -1,0 +1,4 @@
+//! From a cluster's name to a connection: hosts, balancing, limits, outlier detection.
+
+pub mod hosts;
+pub mod lb;
