@@ -2,8 +2,9 @@
 
 use crate::base::headers::HeaderBlock;
 use crate::base::names::HeaderName;
-use crate::observe::format::Format;
+use crate::observe::format::{Format, HeaderBytes, Input};
 use crate::observe::record::Record;
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// What to do when the header is or is not there.
@@ -56,18 +57,44 @@ impl HeaderOps {
         self.remove.is_empty() && self.add.is_empty()
     }
 
-    /// Renders every value of this level against the record, before any is applied.
-    pub fn apply(&self, headers: &mut HeaderBlock, record: &Record) {
+    /// Changes a request's headers. `%REQ()%` reads `headers` as they are before this level, without the removed ones.
+    pub fn apply_request(&self, headers: &mut HeaderBlock, record: &Record) {
+        self.remove_from(headers);
+        let values = self.rendered(&Input::running(record, headers, None));
+        self.add_to(headers, values);
+    }
+
+    /// Changes a response's headers. `%RESP()%` reads `headers`, `%REQ()%` the request given.
+    pub fn apply_response(&self, headers: &mut HeaderBlock, request: &HeaderBlock, record: &Record) {
+        self.remove_from(headers);
+        let values = self.rendered(&Input::running(record, request, Some(headers)));
+        self.add_to(headers, values);
+    }
+
+    fn remove_from(&self, headers: &mut HeaderBlock) {
         for name in &self.remove {
             headers.remove(name);
         }
+    }
+
+    /// Renders every format of this level, before any value is applied.
+    fn rendered(&self, input: &Input<'_>) -> SmallVec<[HeaderBytes; 2]> {
+        let formats = self.add.iter().filter_map(|add| match &add.value {
+            HeaderValue::Literal(_) => None,
+            HeaderValue::Format(format) => Some(format),
+        });
+        formats.map(|format| format.render_header(input)).collect()
+    }
+
+    fn add_to(&self, headers: &mut HeaderBlock, rendered: SmallVec<[HeaderBytes; 2]>) {
+        let mut rendered = rendered.into_iter();
         for add in &self.add {
-            let rendered;
+            let made;
             let value: &[u8] = match &add.value {
                 HeaderValue::Literal(value) => value,
-                HeaderValue::Format(format) => {
-                    rendered = format.render_header(record, headers);
-                    &rendered
+                HeaderValue::Format(_) => {
+                    made = rendered.next().unwrap_or_default();
+                    &made
                 }
             };
             if value.is_empty() && !add.keep_empty {

@@ -68,6 +68,19 @@ pub struct Moments {
     pub end: Option<Duration>,
 }
 
+/// Bytes of an exchange on one side, framing included.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct WireBytes {
+    /// Everything written.
+    pub sent: u64,
+    /// Everything read.
+    pub received: u64,
+    /// Header bytes written.
+    pub header_sent: u64,
+    /// Header bytes read.
+    pub header_received: u64,
+}
+
 /// Upstream side of a record: the last attempt's host.
 #[derive(Clone, Default, Debug)]
 pub struct UpstreamFacts {
@@ -89,6 +102,8 @@ pub struct UpstreamFacts {
     pub attempts: u32,
     /// Hosts tried so far (`%UPSTREAM_HOSTS_ATTEMPTED%`); at most 16 are kept.
     pub tried: smallvec::SmallVec<[Address; 1]>,
+    /// `%UPSTREAM_WIRE_BYTES_SENT%` and kin.
+    pub wire: WireBytes,
 }
 
 /// Everything known of one exchange. The exchange fills it; formatters read it.
@@ -122,6 +137,8 @@ pub struct Record {
     pub bytes_received: u64,
     /// Body bytes sent to the client (`%BYTES_SENT%`).
     pub bytes_sent: u64,
+    /// `%DOWNSTREAM_WIRE_BYTES_SENT%` and kin.
+    pub wire: WireBytes,
     /// Peer after x-forwarded-for rules (`%DOWNSTREAM_REMOTE_ADDRESS%`); none: the connection's.
     pub remote: Option<Address>,
     /// `%ROUTE_NAME%`
@@ -158,6 +175,7 @@ impl Record {
             termination: None,
             bytes_received: 0,
             bytes_sent: 0,
+            wire: WireBytes::default(),
             remote: None,
             route: None,
             virtual_host: None,
