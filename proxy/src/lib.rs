@@ -2,8 +2,10 @@
 #![forbid(unsafe_code)]
 
 pub mod base;
+pub mod codec;
 pub mod failure;
 pub mod live;
 pub mod model;
 pub mod observe;
+pub mod transport;
 pub mod upstream;
