@@ -60,7 +60,7 @@ pub fn hopeless(bytes: &[u8], rules: &HeadRules) -> Option<Failure> {
     })
 }
 
-fn with_fields<R>(max: usize, f: impl FnOnce(&mut [MaybeUninit<httparse::Header<'_>>]) -> R) -> R {
+fn with_fields<'a, R>(max: usize, f: impl FnOnce(&mut [MaybeUninit<httparse::Header<'a>>]) -> R) -> R {
     if max <= STACK_FIELDS {
         let mut fields = [const { MaybeUninit::uninit() }; STACK_FIELDS];
         f(fields.get_mut(..max).unwrap_or_default())
