@@ -153,6 +153,8 @@ pub struct Record {
     pub local_body: Cow<'static, str>,
     /// `%STREAM_ID%`-like unique number of the exchange in the process.
     pub stream_id: u64,
+    /// A health check that was answered here.
+    pub health_check: bool,
     /// Why a failed attempt was not retried, for the log (`weir` details).
     pub no_retry: Option<&'static str>,
 }
@@ -183,6 +185,7 @@ impl Record {
             moments: Moments::default(),
             local_body: Cow::Borrowed(""),
             stream_id: 0,
+            health_check: false,
             no_retry: None,
         }
     }

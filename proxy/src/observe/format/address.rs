@@ -30,8 +30,10 @@ pub(super) fn named(name: &str) -> Option<(AddressOf, Part)> {
     if name == "UPSTREAM_HOST" {
         return Some((AddressOf::UpstreamHost, Part::Whole));
     }
-    let parts = [("_ADDRESS_WITHOUT_PORT", Part::WithoutPort), ("_ADDRESS", Part::Whole), ("_PORT", Part::Port)];
-    let (stem, part) = parts.iter().find_map(|(tail, part)| name.strip_suffix(tail).map(|stem| (stem, *part)))?;
+    let parts =
+        [("_ADDRESS_WITHOUT_PORT", Part::WithoutPort), ("_ADDRESS", Part::Whole), ("_PORT", Part::Port)];
+    let (stem, part) =
+        parts.iter().find_map(|(tail, part)| name.strip_suffix(tail).map(|stem| (stem, *part)))?;
     let of = match stem {
         "UPSTREAM_REMOTE" => AddressOf::UpstreamHost,
         "UPSTREAM_LOCAL" => AddressOf::UpstreamLocal,

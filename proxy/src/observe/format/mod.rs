@@ -18,6 +18,7 @@ use operator::Operator;
 pub use parse::FormatError;
 use smallvec::SmallVec;
 use write::Kind;
+pub(crate) use write::grpc_status_told;
 
 /// Envoy's default access log line.
 pub const DEFAULT: &str = concat!(

@@ -185,12 +185,14 @@ fn with_arguments(name: &str) -> Option<Rule> {
         "RESP" | "RESPONSE_HEADER" => headers(|a| pair(a).map(|(x, y)| Operator::Response(x, y))),
         "TRAILER" | "RESPONSE_TRAILER" => headers(|a| pair(a).map(|(x, y)| Operator::Trailer(x, y))),
         "QUERY_PARAM" => headers(|a| Ok(Operator::QueryParam(a.as_bytes().into()))),
-        "ENVIRONMENT" => headers(|a| Ok(std::env::var(a).map_or(Operator::Absent, |v| Operator::Fixed(v.into())))),
+        "ENVIRONMENT" => {
+            headers(|a| Ok(std::env::var(a).map_or(Operator::Absent, |v| Operator::Fixed(v.into()))))
+        }
         "START_TIME" => optional(|a| TimeFormat::compile(a).map(Operator::StartTime)),
         "EMIT_TIME" => optional(|a| TimeFormat::compile(a).map(Operator::EmitTime)),
-        "START_TIME_LOCAL" | "EMIT_TIME_LOCAL" => {
-            optional(|_| Err("local time zones are not supported: use the operator without _LOCAL (UTC)".into()))
-        }
+        "START_TIME_LOCAL" | "EMIT_TIME_LOCAL" => optional(|_| {
+            Err("local time zones are not supported: use the operator without _LOCAL (UTC)".into())
+        }),
         "COMMON_DURATION" => Some(Rule { takes: Takes::Required(common_duration), length: false }),
         "GRPC_STATUS" => optional(grpc_status),
         "PATH" => Some(Rule { takes: Takes::Optional(path), length: true }),
@@ -281,7 +283,9 @@ fn plain(name: &str) -> Option<Rule> {
         "REQUEST_TX_DURATION" => is!(Duration(Point::Start, Point::UpstreamSent, Millis)),
         "RESPONSE_DURATION" => is!(Duration(Point::Start, Point::ResponseHeaders, Millis)),
         "RESPONSE_TX_DURATION" => is!(Duration(Point::ResponseHeaders, Point::End, Millis)),
-        "UPSTREAM_CONNECTION_POOL_READY_DURATION" => is!(Duration(Point::Start, Point::UpstreamConnected, Millis)),
+        "UPSTREAM_CONNECTION_POOL_READY_DURATION" => {
+            is!(Duration(Point::Start, Point::UpstreamConnected, Millis))
+        }
         "RESPONSE_CODE" => is!(Number(NumberOf::ResponseCode)),
         "BYTES_RECEIVED" => is!(Number(NumberOf::BytesReceived)),
         "BYTES_SENT" => is!(Number(NumberOf::BytesSent)),

@@ -15,7 +15,9 @@ pub enum FormatError {
         at: usize,
     },
     /// A `%` that starts no operator.
-    #[error("no valid operator at position {at} of format '{format}': write %NAME%, %NAME(arguments)%, or %% for a percent sign")]
+    #[error(
+        "no valid operator at position {at} of format '{format}': write %NAME%, %NAME(arguments)%, or %% for a percent sign"
+    )]
     Syntax {
         /// The whole format.
         format: String,
@@ -52,7 +54,9 @@ struct Written<'a> {
 /// Reads the operator behind a `%`. Arguments end at the first `)` that is followed by `%` or `:digits%`, since
 /// `START_TIME`'s have percent signs of their own.
 fn written(rest: &str) -> Option<Written<'_>> {
-    let end = rest.find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')).unwrap_or(rest.len());
+    let end = rest
+        .find(|c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_'))
+        .unwrap_or(rest.len());
     let (name, tail) = rest.split_at_checked(end)?;
     if !name.starts_with(|c: char| c.is_ascii_uppercase()) {
         return None;

@@ -5,7 +5,17 @@ use std::time::Duration;
 
 const DAYS: [&str; 7] = ["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"];
 const MONTHS: [&str; 12] = [
-    "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
     "December",
 ];
 
@@ -192,8 +202,41 @@ fn clock(when: &Civil, out: &mut Vec<u8>) {
 const fn known(c: char) -> bool {
     matches!(
         c,
-        'a' | 'A' | 'b' | 'B' | 'c' | 'C' | 'd' | 'D' | 'e' | 'F' | 'h' | 'H' | 'I' | 'j' | 'k' | 'l' | 'm' | 'M'
-            | 'n' | 'p' | 'r' | 'R' | 's' | 'S' | 't' | 'T' | 'u' | 'U' | 'w' | 'W' | 'x' | 'X' | 'y' | 'Y' | 'z' | 'Z'
+        'a' | 'A'
+            | 'b'
+            | 'B'
+            | 'c'
+            | 'C'
+            | 'd'
+            | 'D'
+            | 'e'
+            | 'F'
+            | 'h'
+            | 'H'
+            | 'I'
+            | 'j'
+            | 'k'
+            | 'l'
+            | 'm'
+            | 'M'
+            | 'n'
+            | 'p'
+            | 'r'
+            | 'R'
+            | 's'
+            | 'S'
+            | 't'
+            | 'T'
+            | 'u'
+            | 'U'
+            | 'w'
+            | 'W'
+            | 'x'
+            | 'X'
+            | 'y'
+            | 'Y'
+            | 'z'
+            | 'Z'
     )
 }
 
@@ -246,7 +289,9 @@ fn field(c: char, when: &Civil, seconds: u64, out: &mut Vec<u8>) {
         'R' => ["H", ":", "M"].iter().for_each(|part| nested(part, when, seconds, out)),
         'D' | 'x' => ["m", "/", "d", "/", "y"].iter().for_each(|part| nested(part, when, seconds, out)),
         'r' => ["I", ":", "M", ":", "S", " ", "p"].iter().for_each(|part| nested(part, when, seconds, out)),
-        'c' => ["a", " ", "b", " ", "e", " ", "T", " ", "Y"].iter().for_each(|part| nested(part, when, seconds, out)),
+        'c' => ["a", " ", "b", " ", "e", " ", "T", " ", "Y"]
+            .iter()
+            .for_each(|part| nested(part, when, seconds, out)),
         _ => {}
     }
 }

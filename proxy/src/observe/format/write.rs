@@ -58,7 +58,8 @@ impl Operator {
             Operator::Response(name, other) => header(input.response, name, other.as_ref(), out),
             Operator::Trailer(name, other) => header(input.trailers, name, other.as_ref(), out),
             Operator::RequestWithoutQuery(name, other) => {
-                let value = input.request.find(name).or_else(|| other.as_ref().and_then(|o| input.request.find(o)));
+                let value =
+                    input.request.find(name).or_else(|| other.as_ref().and_then(|o| input.request.find(o)));
                 value.map_or(Kind::Absent, |value| text(without_query(value), out))
             }
             Operator::StartTime(format) => {
@@ -137,7 +138,9 @@ fn numbers(of: NumberOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
 
 fn texts(of: TextOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
     let record = input.record;
-    let name = |name: &Option<crate::base::Name>, out: &mut Vec<u8>| present(name.as_deref().map(str::as_bytes), out);
+    let name = |name: &Option<crate::base::Name>, out: &mut Vec<u8>| {
+        present(name.as_deref().map(str::as_bytes), out)
+    };
     match of {
         TextOf::Protocol => present(record.protocol.map(|p| p.as_str().as_bytes()), out),
         TextOf::UpstreamProtocol => present(record.upstream.protocol.map(|p| p.as_str().as_bytes()), out),
@@ -237,26 +240,53 @@ fn unique_id(out: &mut Vec<u8>) {
 }
 
 const CAMEL: [&str; 17] = [
-    "OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists",
-    "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented",
-    "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
 ];
 const SNAKE: [&str; 17] = [
-    "OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-    "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-    "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
 ];
 
 fn is_grpc(block: &HeaderBlock) -> bool {
     let value = block.get(Id::ContentType).unwrap_or_default();
-    value.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    value
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
-/// The gRPC status of a gRPC exchange: from the trailers, the headers, else from the HTTP status.
-pub(crate) fn grpc_status_of(input: &Input<'_>) -> Option<u32> {
-    if !is_grpc(input.request) {
-        return None;
-    }
+/// The gRPC status: from the trailers, the headers, else from the HTTP status.
+pub(crate) fn grpc_status_told(input: &Input<'_>) -> Option<u32> {
     let told = input.trailers.get_str(Id::GrpcStatus).or_else(|| input.response.get_str(Id::GrpcStatus));
     match (told, input.record.status) {
         (Some(told), _) => told.parse().ok(),
@@ -266,7 +296,10 @@ pub(crate) fn grpc_status_of(input: &Input<'_>) -> Option<u32> {
 }
 
 fn grpc_status(style: GrpcStyle, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
-    let Some(status) = grpc_status_of(input) else { return Kind::Absent };
+    if !is_grpc(input.request) {
+        return Kind::Absent;
+    }
+    let Some(status) = grpc_status_told(input) else { return Kind::Absent };
     let names = match style {
         GrpcStyle::Camel => &CAMEL,
         GrpcStyle::Snake => &SNAKE,
@@ -287,7 +320,9 @@ fn query_param(name: &[u8], input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
     let query = path.get(at.saturating_add(1)..).unwrap_or_default();
     for part in query.split(|b| *b == b'&') {
         let (key, value) = match memchr::memchr(b'=', part) {
-            Some(at) => (part.get(..at).unwrap_or_default(), part.get(at.saturating_add(1)..).unwrap_or_default()),
+            Some(at) => {
+                (part.get(..at).unwrap_or_default(), part.get(at.saturating_add(1)..).unwrap_or_default())
+            }
             None => (part, &[][..]),
         };
         if key == name {

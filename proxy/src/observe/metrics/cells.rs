@@ -31,7 +31,9 @@ impl Codes {
     pub(super) fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         let codes = self.0.iter().enumerate().filter_map(|(i, class)| class.get().map(|class| (i, class)));
         codes
-            .flat_map(|(i, class)| class.iter().enumerate().map(move |(j, n)| (100 + i * CLASS + j, n.load(Relaxed))))
+            .flat_map(|(i, class)| {
+                class.iter().enumerate().map(move |(j, n)| (100 + i * CLASS + j, n.load(Relaxed)))
+            })
             .filter(|(_, n)| *n > 0)
             .map(|(code, n)| (code as u16, n))
     }

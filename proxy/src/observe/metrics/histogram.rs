@@ -17,8 +17,8 @@ const BINS: usize = FIRST + DECADE * DECADES;
 
 /// Upper bounds of the buckets that Envoy reports (milliseconds for times).
 pub const BUCKETS: [f64; 19] = [
-    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0, 60000.0, 300000.0,
-    600000.0, 1800000.0, 3600000.0,
+    0.5, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0, 30000.0, 60000.0,
+    300000.0, 600000.0, 1800000.0, 3600000.0,
 ];
 
 /// The quantiles that Envoy reports, in percent.
@@ -67,7 +67,11 @@ fn zeros(len: usize) -> Box<[AtomicU64]> {
 
 impl Default for Bins {
     fn default() -> Self {
-        Bins { sum: AtomicU64::new(0), first: zeros(FIRST), decades: std::array::from_fn(|_| OnceLock::new()) }
+        Bins {
+            sum: AtomicU64::new(0),
+            first: zeros(FIRST),
+            decades: std::array::from_fn(|_| OnceLock::new()),
+        }
     }
 }
 
@@ -81,9 +85,10 @@ impl Bins {
         let bin = bin(value);
         let cell = match bin.checked_sub(FIRST) {
             None => self.first.get(bin),
-            Some(rest) => {
-                self.decades.get(rest / DECADE).and_then(|d| d.get_or_init(|| zeros(DECADE)).get(rest % DECADE))
-            }
+            Some(rest) => self
+                .decades
+                .get(rest / DECADE)
+                .and_then(|d| d.get_or_init(|| zeros(DECADE)).get(rest % DECADE)),
         };
         if let Some(cell) = cell {
             bump(cell, 1);
@@ -95,7 +100,10 @@ impl Bins {
     pub fn add_to(&self, total: &mut Distribution) {
         total.sum = total.sum.wrapping_add(self.sum.load(Relaxed));
         let blocks = std::iter::once((0, &self.first)).chain(
-            self.decades.iter().enumerate().filter_map(|(i, d)| d.get().map(|block| (FIRST + i * DECADE, block))),
+            self.decades
+                .iter()
+                .enumerate()
+                .filter_map(|(i, d)| d.get().map(|block| (FIRST + i * DECADE, block))),
         );
         for (start, block) in blocks {
             for (i, cell) in block.iter().enumerate() {
@@ -140,7 +148,8 @@ impl Distribution {
     /// What was recorded since `earlier`.
     pub fn since(&self, earlier: &Distribution) -> Distribution {
         let before = |bin: u16| earlier.bins.iter().find(|b| b.0 == bin).map_or(0, |b| b.1);
-        let bins = self.bins.iter().map(|(bin, n)| (*bin, n.saturating_sub(before(*bin)))).filter(|b| b.1 > 0);
+        let bins =
+            self.bins.iter().map(|(bin, n)| (*bin, n.saturating_sub(before(*bin)))).filter(|b| b.1 > 0);
         Distribution { bins: bins.collect(), sum: self.sum.saturating_sub(earlier.sum) }
     }
 
@@ -190,7 +199,10 @@ mod tests {
     fn every_value_lies_in_its_bin() {
         for value in (0..2000).chain([9_999, 10_000, 123_456, 3_599_999, 3_600_000, 999_999_999_999]) {
             let (lower, width) = bounds(bin(value));
-            assert!(lower <= value as f64 && (value as f64) < lower + width.max(0.1), "{value} {lower} {width}");
+            assert!(
+                lower <= value as f64 && (value as f64) < lower + width.max(0.1),
+                "{value} {lower} {width}"
+            );
         }
         assert_eq!(bin(u64::MAX), BINS - 1);
     }

@@ -156,10 +156,9 @@ impl Entry {
 
     fn gauge(&self, index: usize) -> GaugeValue {
         let cells = self.live.iter().filter_map(|g| g.gauges.get(index)).map(|cell| cell.load(Relaxed));
-        cells.filter(|v| *v != UNTOUCHED).fold(GaugeValue::default(), |sum, v| GaugeValue {
-            value: sum.value.wrapping_add(v),
-            used: true,
-        })
+        cells
+            .filter(|v| *v != UNTOUCHED)
+            .fold(GaugeValue::default(), |sum, v| GaugeValue { value: sum.value.wrapping_add(v), used: true })
     }
 
     /// Subtracts what is counted now: the sums are zero afterwards without a write to any worker's cell.
