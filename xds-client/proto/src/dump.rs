@@ -211,7 +211,8 @@ fn is_sensitive(pool: &Pool, field: &FieldDescriptor) -> bool {
     })
 }
 
-fn key_text(key: &MapKey) -> String {
+/// The key of a map entry as JSON writes it.
+pub(crate) fn key_text(key: &MapKey) -> String {
     match key {
         MapKey::Bool(key) => key.to_string(),
         MapKey::I32(key) => key.to_string(),

@@ -7,7 +7,9 @@
 //! | --- | --- |
 //! | [`Pool`] | descriptors, loaded on demand; everything below hangs on it |
 //! | [`parse`] | YAML or JSON text to message, every mistake with its place |
+//! | [`Pool::violations`] | the rules that a message breaks (protoc-gen-validate) |
 //! | [`Pool::to_json`], [`Pool::any_to_json`] | message to JSON, secrets redacted |
+//! | [`Pool::unknown_fields`] | what is on the wire and not in our protos |
 //! | [`any`] | `Any`, durations, wrappers |
 
 #![forbid(unsafe_code)]
@@ -23,6 +25,8 @@ mod read;
 mod suggest;
 mod text;
 mod types;
+mod unknown;
+mod validate;
 
 pub use dump::{DumpError, REDACTED, Secrets};
 pub use error::{MAX_PROBLEMS, ParseError, Problem};
@@ -30,4 +34,6 @@ pub use parse::{Format, ParseOptions, Parsed, parse};
 pub use path::{FieldPath, Step};
 pub use pool::{Pool, PoolError};
 pub use text::{MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};
-pub use types::{cel, envoy, google, io, istio, opentelemetry, ratelimit, stats, udpa, validate, xds};
+pub use types::{cel, envoy, google, io, istio, opentelemetry, ratelimit, stats, udpa, xds};
+pub use unknown::UnknownField;
+pub use validate::Violation;

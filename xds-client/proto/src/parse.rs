@@ -8,6 +8,7 @@ use crate::path::FieldPath;
 use crate::pool::Pool;
 use crate::read::Reader;
 use crate::text::{self, NOWHERE, Node, SyntaxError};
+use crate::validate::{self, Violation};
 
 /// The notation of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,6 +117,16 @@ impl Source<'_> {
         }
         let message =
             message.ok_or_else(|| self.error(vec![self.whole(format!("no {}", M::full_name()))]))?;
+        if !self.options.skip_rules {
+            let violations = validate::check(pool, &message);
+            if !violations.is_empty() {
+                let findings = violations.into_iter().map(|Violation { path, message }| {
+                    let at = tree.find(&path.0);
+                    Finding { path, at, message }
+                });
+                return Err(self.error(findings.collect()));
+            }
+        }
         let ignored = reader.ignored.into_iter().map(|finding| finding.locate(self.text)).collect();
         Ok(Parsed { message: self.concrete(&message)?, ignored })
     }

@@ -20,6 +20,14 @@ pub struct Pool {
 pub(crate) struct Options {
     /// `udpa.annotations.sensitive` of fields.
     pub sensitive: Option<ExtensionDescriptor>,
+    /// `validate.rules` of fields.
+    pub rules: Option<ExtensionDescriptor>,
+    /// `validate.required` of oneofs.
+    pub oneof_required: Option<ExtensionDescriptor>,
+    /// `envoy.annotations.disallowed_by_default` of fields.
+    pub disallowed: Option<ExtensionDescriptor>,
+    /// `envoy.annotations.disallowed_by_default_enum` of enum values.
+    pub disallowed_enum: Option<ExtensionDescriptor>,
 }
 
 /// The descriptors that were built in are not usable, or do not know a type.
@@ -42,7 +50,13 @@ impl Pool {
         let descriptors =
             DescriptorPool::decode(DESCRIPTORS).map_err(|error| PoolError::Broken(error.to_string()))?;
         let extension = |name: &str| descriptors.get_extension_by_name(name);
-        let options = Options { sensitive: extension("udpa.annotations.sensitive") };
+        let options = Options {
+            sensitive: extension("udpa.annotations.sensitive"),
+            rules: extension("validate.rules"),
+            oneof_required: extension("validate.required"),
+            disallowed: extension("envoy.annotations.disallowed_by_default"),
+            disallowed_enum: extension("envoy.annotations.disallowed_by_default_enum"),
+        };
         Ok(Self { options, descriptors })
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, clippy::all)]
 
-pub use envoy_types::pb::{cel, google, opentelemetry, ratelimit, validate};
+pub use envoy_types::pb::{cel, google, opentelemetry, ratelimit};
 
 pub mod envoy {
     pub use envoy_types::pb::envoy::*;

@@ -22,6 +22,16 @@ const LACKING: [&str; 10] = [
     "envoy.extensions.upstreams.http.tcp.golang.",
 ];
 
+/// How Envoy says that the text itself is wrong, rather than what it refers to.
+const SHAPE: [&str; 6] = [
+    "Unable to parse JSON",
+    "could not find @type",
+    "goo.gle/debug",
+    "Proto constraint validation failed",
+    "unknown fields",
+    "disallowed_by_default",
+];
+
 /// What Envoy says of each file, by its path in the corpus.
 fn verdicts(corpus: &Path) -> BTreeMap<String, (String, String)> {
     let text = std::fs::read_to_string(corpus.join("verdicts.json")).expect("verdicts");

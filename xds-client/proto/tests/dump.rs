@@ -17,7 +17,7 @@ static_resources:
     connect_timeout: 0.25s
     respect_dns_ttl: true
     lb_policy: RING_HASH
-    ring_hash_lb_config: {minimum_ring_size: 18446744073709551615}
+    ring_hash_lb_config: {minimum_ring_size: 8388608}
     metadata:
       filter_metadata:
         envoy.lb: {canary: true, weight: 12, share: "1.5", none: null, list: [a, {b: c}]}
@@ -36,7 +36,7 @@ fn json_reads_back_as_the_same_message() {
     let cluster = json.pointer("/static_resources/clusters/0").expect("a cluster");
     assert_eq!(cluster["type"], "STRICT_DNS");
     assert_eq!(cluster["connect_timeout"], "0.250s");
-    assert_eq!(cluster["ring_hash_lb_config"]["minimum_ring_size"], "18446744073709551615");
+    assert_eq!(cluster["ring_hash_lb_config"]["minimum_ring_size"], "8388608");
     let metadata = &cluster["metadata"]["filter_metadata"]["envoy.lb"];
     let expected =
         json!({"canary": true, "weight": 12.0, "share": "1.5", "none": null, "list": ["a", {"b": "c"}]});

@@ -7,6 +7,8 @@
 mod json;
 mod yaml;
 
+use crate::path::Step;
+
 pub(crate) use json::parse as parse_json;
 pub(crate) use yaml::parse as parse_yaml;
 
@@ -65,6 +67,41 @@ impl SyntaxError {
     fn too_many(at: usize) -> Self {
         Self::new(at, format!("more than {MAX_NODES} values (MAX_NODES), aliases counted at each use"))
     }
+}
+
+impl Node {
+    /// Where the field at `path` stands; of one that is not written, where the nearest message around it does.
+    pub(crate) fn find(&self, path: &[Step]) -> usize {
+        let Some((step, rest)) = path.split_first() else { return self.at };
+        let inner = match (step, &self.content) {
+            (Step::Field(name) | Step::Key(name), Content::Map(entries)) => {
+                let camel = camel_case(name);
+                entries.iter().find(|(key, _)| key.name == *name || key.name == camel)
+            }
+            (Step::Index(index), Content::List(items)) => {
+                return items.get(*index).map_or(self.at, |item| item.find(rest));
+            }
+            (Step::Index(0), _) => return self.find(rest),
+            _ => None,
+        };
+        match inner {
+            Some((key, _)) if rest.is_empty() => key.at,
+            Some((_, node)) => node.find(rest),
+            None => self.at,
+        }
+    }
+}
+
+/// The JSON name of a proto field.
+fn camel_case(name: &str) -> String {
+    let mut parts = name.split('_');
+    let mut camel = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let mut letters = part.chars();
+        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
+        camel.push_str(letters.as_str());
+    }
+    camel
 }
 
 impl Content {
