@@ -8,6 +8,7 @@
 pub mod read;
 
 pub mod check;
+pub mod compile;
 pub mod diag;
 pub mod kinds;
 pub mod world;

@@ -1,0 +1,109 @@
+//! What every part of one compilation looks things up in, and reports to.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::node::{Node, NodeKind};
+use super::policy::Rules;
+use super::registry::{Registry, Resolution, Service};
+use super::target::{Part, Target};
+use super::virtual_services::VirtualServices;
+use crate::diag::Diagnostic;
+use crate::read::Reader;
+use crate::world::World;
+use crate::yaml::Span;
+
+/// What every part of one compilation looks things up in, and reports to.
+pub(crate) struct Context<'w> {
+    pub world: &'w World,
+    pub node: &'w Node,
+    pub target: Target,
+    pub registry: Registry,
+    pub rules: Rules<'w>,
+    pub virtual_services: VirtualServices<'w>,
+    diagnostics: RefCell<Vec<Diagnostic>>,
+}
+
+impl<'w> Context<'w> {
+    pub(crate) fn new(world: &'w World, node: &'w Node, target: Target) -> Self {
+        let mut diagnostics = Vec::new();
+        let mut reader = Reader::new(&world.sources, &mut diagnostics);
+        let mut registry = Registry::of(world, &mut reader);
+        if node.kind == NodeKind::Sidecar && !target.has(Part::Interception) {
+            // What the client asked for is the proxy's own address: such a service would lead back to it.
+            registry.retain(|service| {
+                let leads_back = service.resolution == Resolution::Passthrough && !service.headless;
+                if leads_back {
+                    let message = format!(
+                        "{} goes to the address that the client asks for, which is not known without interception: \
+                         it is left out",
+                        service.hostname
+                    );
+                    let remedy = "give the ServiceEntry endpoints, or `resolution: DNS`";
+                    reader.report(Diagnostic::warning("no-interception", message).remedy(remedy), service.span);
+                }
+                !leads_back
+            });
+        }
+        let rules = Rules::of(world);
+        let virtual_services = VirtualServices::of(world, &mut reader);
+        Self {
+            world,
+            node,
+            target,
+            registry,
+            rules,
+            virtual_services,
+            diagnostics: RefCell::new(diagnostics),
+        }
+    }
+
+    /// The services that the node sees, one per host name, in the order of names.
+    pub(crate) fn services(&self) -> Vec<&Service> {
+        self.registry.visible(&self.node.namespace)
+    }
+
+    /// The same by host name.
+    pub(crate) fn services_by_name(&self) -> BTreeMap<&str, &Service> {
+        self.services().into_iter().map(|service| (service.hostname.as_str(), service)).collect()
+    }
+
+    /// How the node finds the addresses of a service. A gateway is not asked for an address that it could
+    /// forward to, nor is a proxy without interception asked for one of a headless service.
+    pub(crate) fn resolution(&self, service: &Service) -> Resolution {
+        let asked = self.node.kind == NodeKind::Sidecar && self.target.has(Part::Interception);
+        let headless = service.headless && !self.target.has(Part::Interception);
+        match service.resolution {
+            Resolution::Passthrough if !asked && (headless || self.node.kind == NodeKind::Router) => {
+                Resolution::Endpoints
+            }
+            other => other,
+        }
+    }
+
+    /// Reports, at a place in the sources.
+    pub(crate) fn report(&self, diagnostic: Diagnostic, span: Span) {
+        self.diagnostics.borrow_mut().push(diagnostic.at(&self.world.sources, span));
+    }
+
+    /// Reports that a field is not obeyed by this release.
+    pub(crate) fn not_yet(&self, what: &str, consequence: &str, span: Span) {
+        let message = format!("{what} is not obeyed yet: {consequence}");
+        self.report(Diagnostic::warning("field-not-obeyed", message), span);
+    }
+
+    /// Whether the target knows a part; if it does not, that is reported as a field that is not obeyed.
+    pub(crate) fn has_or_says(&self, part: Part, what: &str, consequence: &str, span: Span) -> bool {
+        let has = self.target.has(part);
+        if !has {
+            self.not_yet(what, consequence, span);
+        }
+        has
+    }
+
+    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.into_inner();
+        crate::diag::sort(&mut diagnostics);
+        diagnostics
+    }
+}

@@ -1,0 +1,162 @@
+//! The ports that a gateway opens: servers of all Gateways and Ingresses that select it, by port.
+
+use std::collections::BTreeMap;
+
+use super::context::Context;
+use super::ingress;
+use super::node::NodeKind;
+use super::target::Target;
+use crate::diag::Diagnostic;
+use crate::kinds::gateway::{ServerTls, ServerTlsMode};
+use crate::yaml::Span;
+
+/// What a server of a gateway takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/1 and HTTP/2 without TLS.
+    Http,
+    /// HTTP inside TLS that ends here.
+    Https,
+    /// TLS: ends here around opaque bytes, or passes through.
+    Tls,
+    /// Opaque bytes.
+    Tcp,
+}
+
+/// One server of one Gateway or Ingress.
+#[derive(Debug, Clone)]
+pub(crate) struct Server<'w> {
+    /// `namespace/name`.
+    pub gateway: String,
+    /// Age of the Gateway, then its name.
+    pub order: (String, String, String),
+    pub port: u32,
+    pub port_name: String,
+    pub protocol: Protocol,
+    /// Address to listen on, if not all.
+    pub bind: Option<&'w str>,
+    /// Namespace (`*` for any) of the VirtualServices that may serve a host, and the host.
+    pub hosts: Vec<(String, String)>,
+    pub tls: Option<&'w ServerTls>,
+    pub span: Span,
+}
+
+impl Server<'_> {
+    pub(crate) fn mode(&self) -> Option<ServerTlsMode> {
+        self.tls.and_then(|tls| tls.mode.as_ref()).map(|mode| mode.value)
+    }
+
+    /// Whether plain requests are sent to https.
+    pub(crate) fn redirects_to_https(&self) -> bool {
+        self.tls.and_then(|tls| tls.https_redirect.as_ref()).is_some_and(|redirect| redirect.value)
+    }
+
+    /// The hosts that VirtualServices of a namespace may serve.
+    pub(crate) fn hosts_for(&self, namespace: &str) -> Vec<String> {
+        let open = self.hosts.iter().filter(|(of, _)| of == "*" || of == namespace);
+        open.map(|(_, host)| host.clone()).collect()
+    }
+
+    /// Name of the route configuration of this server; `None` where there are no HTTP routes.
+    pub(crate) fn route_name(&self) -> Option<String> {
+        let bind = self.bind.map_or_else(String::new, |bind| format!(".{bind}"));
+        match self.protocol {
+            Protocol::Http => Some(format!("http.{}{bind}", self.port)),
+            Protocol::Https if self.mode() != Some(ServerTlsMode::Passthrough) => {
+                let (namespace, name) = self.gateway.split_once('/').unwrap_or(("", &self.gateway));
+                Some(format!("https.{}.{}.{name}.{namespace}{bind}", self.port, self.port_name))
+            }
+            Protocol::Https | Protocol::Tls | Protocol::Tcp => None,
+        }
+    }
+}
+
+/// The servers of a node by port and bind address, in order of age. Of plain servers that differ in protocol
+/// the older one's holds.
+pub(crate) fn by_port<'w>(ctx: &Context<'w>) -> BTreeMap<(u32, Option<&'w str>), Vec<Server<'w>>> {
+    let mut ports: BTreeMap<(u32, Option<&'w str>), Vec<Server<'w>>> = BTreeMap::new();
+    for server in servers(ctx) {
+        let here = ports.entry((server.port, server.bind)).or_default();
+        let plain = |protocol| matches!(protocol, Protocol::Http | Protocol::Tcp);
+        let clash = here.iter().find(|other| {
+            (plain(other.protocol) || plain(server.protocol)) && other.protocol != server.protocol
+        });
+        if let Some(first) = clash {
+            let message = format!(
+                "port {} takes {:?} by {} already: this server of {} is left out",
+                server.port, first.protocol, first.gateway, server.gateway
+            );
+            ctx.report(
+                Diagnostic::warning("port-conflict", message).remedy("give it a port of its own"),
+                server.span,
+            );
+            continue;
+        }
+        here.push(server);
+    }
+    ports
+}
+
+/// Whether a server of the node passes connections on by the SNI that Istio's sidecars send.
+pub(crate) fn has_auto_passthrough(ctx: &Context<'_>) -> bool {
+    servers(ctx).iter().any(|server| server.mode() == Some(ServerTlsMode::AutoPassthrough))
+}
+
+fn servers<'w>(ctx: &Context<'w>) -> Vec<Server<'w>> {
+    if ctx.node.kind != NodeKind::Router {
+        return Vec::new();
+    }
+    // A gateway that runs by itself, without labels, is the only one there is.
+    let alone = ctx.target == Target::Weir && ctx.node.labels.is_empty();
+    let mut servers = ingress::servers(ctx.world);
+    for resource in &ctx.world.gateways {
+        if !alone && !ctx.node.selected_by(&resource.spec.selector) {
+            continue;
+        }
+        let gateway = format!("{}/{}", resource.meta.namespace, resource.meta.name);
+        for server in &resource.spec.servers {
+            let Some(protocol) = protocol(&server.port.protocol, server.tls.as_ref()) else {
+                let message = format!("`{}` is no protocol that a gateway takes", server.port.protocol);
+                let remedy = "allowed are: HTTP, HTTP2, GRPC, HTTPS, TLS, TCP, MONGO";
+                let diagnostic = Diagnostic::warning("unknown-value", message).remedy(remedy);
+                ctx.report(diagnostic, server.port.protocol.span);
+                continue;
+            };
+            servers.push(Server {
+                gateway: gateway.clone(),
+                order: super::age(&resource.meta),
+                port: server.port.number.value,
+                port_name: server.port.name.as_ref().map_or_else(String::new, |name| name.value.clone()),
+                protocol,
+                bind: server.bind.as_ref().map(|bind| bind.as_str()).filter(|bind| !bind.is_empty()),
+                hosts: server.hosts.iter().map(|host| host_of(host, &resource.meta.namespace)).collect(),
+                tls: server.tls.as_ref(),
+                span: server.span,
+            });
+        }
+    }
+    servers.sort_by(|a, b| a.order.cmp(&b.order));
+    servers
+}
+
+/// `namespace/host`, where `.` is the Gateway's own namespace.
+fn host_of(text: &str, own: &str) -> (String, String) {
+    match text.split_once('/') {
+        Some((".", host)) => (own.to_owned(), host.to_ascii_lowercase()),
+        Some((namespace, host)) => (namespace.to_owned(), host.to_ascii_lowercase()),
+        None => ("*".to_owned(), text.to_ascii_lowercase()),
+    }
+}
+
+fn protocol(word: &str, tls: Option<&ServerTls>) -> Option<Protocol> {
+    let mode = tls.and_then(|tls| tls.mode.as_ref()).map(|mode| mode.value);
+    let passes = matches!(mode, Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
+    Some(match word.to_ascii_uppercase().as_str() {
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "HTTP_PROXY" => Protocol::Http,
+        "HTTPS" if passes => Protocol::Tls,
+        "HTTPS" => Protocol::Https,
+        "TLS" => Protocol::Tls,
+        "TCP" | "MONGO" | "REDIS" | "MYSQL" => Protocol::Tcp,
+        _ => return None,
+    })
+}

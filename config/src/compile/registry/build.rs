@@ -1,0 +1,307 @@
+//! From ServiceEntries and Kubernetes Services to the registry.
+
+use std::collections::BTreeMap;
+
+use super::super::protocol::Protocol;
+use super::pods::Pods;
+use super::{Address, Endpoint, Locality, Origin, Port, Registry, Resolution, Service, Visibility};
+use crate::kinds::service::{self, PortName, ServiceType};
+use crate::kinds::service_entry::{self as entry, ServiceEntry, WorkloadEntry};
+use crate::kinds::{Meta, Resource};
+use crate::read::Reader;
+use crate::world::World;
+use crate::yaml::Spanned;
+
+/// Label by which an endpoint says that it takes Istio's mutual TLS.
+const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
+/// Label that names an endpoint's locality.
+const LOCALITY_LABEL: &str = "istio-locality";
+/// Annotation that says who sees a Kubernetes Service.
+const EXPORT_TO_ANNOTATION: &str = "networking.istio.io/exportTo";
+
+impl Registry {
+    /// All services of a world.
+    pub(crate) fn of(world: &World, reader: &mut Reader<'_>) -> Self {
+        let pods = Pods::of(world);
+        let entries = world.service_entries.iter().flat_map(|resource| service_entry(world, resource, &pods));
+        let mut services: Vec<Service> = entries.collect();
+        for resource in &world.services {
+            services.extend(kubernetes(world, resource, &pods, reader));
+        }
+        Self::new(services)
+    }
+}
+
+/// One service for each host of a ServiceEntry.
+fn service_entry(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'_>) -> Vec<Service> {
+    let (meta, spec) = (&resource.meta, &resource.spec);
+    let ports: Vec<Port> = spec.ports.iter().map(entry_port).collect();
+    let resolution = match spec.resolution.as_ref().map(|resolution| resolution.value) {
+        Some(entry::Resolution::Static) => Resolution::Endpoints,
+        Some(entry::Resolution::Dns | entry::Resolution::DynamicDns) => Resolution::Dns,
+        Some(entry::Resolution::DnsRoundRobin) => Resolution::DnsRoundRobin,
+        Some(entry::Resolution::None) | None => Resolution::Passthrough,
+    };
+    let listed = listed_endpoints(world, resource, pods);
+    let mut services = Vec::new();
+    for host in &spec.hosts {
+        let hostname = host.to_ascii_lowercase();
+        let mut endpoints = listed.clone();
+        let by_name = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        if endpoints.is_empty() && by_name && spec.workload_selector.is_none() {
+            endpoints.push(named_endpoint(meta, &hostname, spec));
+        }
+        services.push(Service {
+            name: hostname.clone(),
+            hostname,
+            namespace: meta.namespace.clone(),
+            origin: Origin::ServiceEntry,
+            ports: ports.clone(),
+            addresses: spec.addresses.iter().map(|address| address.value.clone()).collect(),
+            resolution,
+            external: !matches!(
+                spec.location.as_ref().map(|it| it.value),
+                Some(entry::Location::MeshInternal)
+            ),
+            headless: false,
+            aliases: Vec::new(),
+            visibility: Visibility::read(spec.export_to.iter().map(|word| word.as_str()), &meta.namespace),
+            subject_alt_names: spec.subject_alt_names.iter().map(|name| name.value.clone()).collect(),
+            endpoints,
+            span: host.span,
+        });
+    }
+    services
+}
+
+fn entry_port(port: &entry::EntryPort) -> Port {
+    let protocol = port.protocol.as_ref().map_or("TCP", |word| word.as_str());
+    let name = port.name.as_ref().map_or_else(String::new, |name| name.value.clone());
+    Port { number: port.number.value, protocol: Protocol::parse(protocol).unwrap_or(Protocol::Tcp), name }
+}
+
+/// The endpoints that the entry lists, or else those that it selects.
+fn listed_endpoints(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'_>) -> Vec<Endpoint> {
+    let (meta, spec) = (&resource.meta, &resource.spec);
+    if let (Some(selector), true) = (&spec.workload_selector, spec.endpoints.is_empty()) {
+        let selects = |labels: &BTreeMap<String, String>| {
+            !selector.labels.is_empty()
+                && selector.labels.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        let entries = world
+            .workload_entries
+            .iter()
+            .filter(|one| one.meta.namespace == meta.namespace && selects(&one.spec.labels))
+            .filter_map(|one| workload_endpoint(&one.spec, &one.meta.name, &meta.namespace, spec));
+        let ports = |_: &super::pods::PodRow<'_>| {
+            spec.ports.iter().map(|port| (port.number.value, target(port))).collect::<BTreeMap<_, _>>()
+        };
+        return entries.chain(pods.select(&meta.namespace, selects, ports)).collect();
+    }
+    let named = |(index, one): (usize, &WorkloadEntry)| {
+        workload_endpoint(one, &format!("{}-{index}", meta.name.value), &meta.namespace, spec)
+    };
+    spec.endpoints.iter().enumerate().filter_map(named).collect()
+}
+
+fn target(port: &entry::EntryPort) -> u32 {
+    port.target_port.as_ref().map_or(port.number.value, |target| target.value)
+}
+
+/// The host itself, to be resolved.
+fn named_endpoint(meta: &Meta, hostname: &str, spec: &ServiceEntry) -> Endpoint {
+    Endpoint {
+        address: Address::Name(hostname.to_owned()),
+        ports: spec.ports.iter().map(|port| (port.number.value, target(port))).collect(),
+        labels: BTreeMap::new(),
+        locality: Locality::default(),
+        weight: 1,
+        workload: meta.name.value.clone(),
+        namespace: meta.namespace.clone(),
+        mutual_tls: false,
+    }
+}
+
+fn workload_endpoint(
+    one: &WorkloadEntry,
+    name: &str,
+    namespace: &str,
+    spec: &ServiceEntry,
+) -> Option<Endpoint> {
+    let address = one.address.as_ref()?;
+    let address = match address.strip_prefix("unix://") {
+        Some(path) => Address::Pipe(path.to_owned()),
+        None if address.parse::<std::net::IpAddr>().is_ok() => Address::Ip(address.value.clone()),
+        None => Address::Name(address.value.clone()),
+    };
+    let port_of = |port: &entry::EntryPort| {
+        let named = port.name.as_ref().and_then(|name| one.ports.get(&name.value));
+        named.map_or_else(|| target(port), |number| number.value)
+    };
+    let locality =
+        one.locality.as_ref().map(|text| Locality::parse(text)).or_else(|| locality_label(&one.labels));
+    Some(Endpoint {
+        address,
+        ports: spec.ports.iter().map(|port| (port.number.value, port_of(port))).collect(),
+        mutual_tls: takes_mutual_tls(&one.labels),
+        labels: one.labels.clone(),
+        locality: locality.unwrap_or_default(),
+        weight: one.weight.as_ref().map_or(1, |weight| weight.value.max(1)),
+        workload: name.to_owned(),
+        namespace: namespace.to_owned(),
+    })
+}
+
+fn locality_label(labels: &BTreeMap<String, String>) -> Option<Locality> {
+    labels.get(LOCALITY_LABEL).map(|text| Locality::parse(&text.replace('.', "/")))
+}
+
+pub(super) fn takes_mutual_tls(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio")
+}
+
+/// A Kubernetes Service. One of type ExternalName is an alias of another service, or else a name to resolve.
+fn kubernetes(
+    world: &World,
+    resource: &Resource<service::Service>,
+    pods: &Pods<'_>,
+    reader: &mut Reader<'_>,
+) -> Option<Service> {
+    let (meta, spec) = (&resource.meta, &resource.spec);
+    let hostname = kubernetes_host(&meta.name, &meta.namespace, world);
+    let external = matches!(spec.service_type.as_ref().map(|it| it.value), Some(ServiceType::ExternalName));
+    let ports: Vec<Port> = spec.ports.iter().map(service_port).collect();
+    let headless = spec.cluster_ip.as_ref().is_some_and(|ip| ip.value == "None");
+    let mut service = Service {
+        hostname,
+        name: meta.name.value.clone(),
+        namespace: meta.namespace.clone(),
+        origin: Origin::Kubernetes,
+        ports,
+        addresses: cluster_addresses(spec),
+        resolution: if headless { Resolution::Passthrough } else { Resolution::Endpoints },
+        external: false,
+        headless,
+        aliases: Vec::new(),
+        visibility: kubernetes_visibility(meta),
+        subject_alt_names: Vec::new(),
+        endpoints: Vec::new(),
+        span: meta.name.span,
+    };
+    if external {
+        let name = spec.external_name.as_ref()?;
+        if alias_target(world, name).is_some() {
+            return None;
+        }
+        service.resolution = Resolution::Dns;
+        service.endpoints.push(Endpoint {
+            address: Address::Name(name.to_ascii_lowercase()),
+            ports: service.ports.iter().map(|port| (port.number, port.number)).collect(),
+            labels: BTreeMap::new(),
+            locality: Locality::default(),
+            weight: 1,
+            workload: String::new(),
+            namespace: meta.namespace.clone(),
+            mutual_tls: false,
+        });
+        return Some(service);
+    }
+    service.aliases = aliases(world, &service.hostname);
+    service.endpoints = pods.behind(resource, reader);
+    service.endpoints.extend(selected_workload_entries(world, resource));
+    service.endpoints.sort_by(|a, b| (&a.locality, &a.address).cmp(&(&b.locality, &b.address)));
+    Some(service)
+}
+
+pub(crate) fn kubernetes_host(name: &str, namespace: &str, world: &World) -> String {
+    format!("{name}.{namespace}.svc.{}", world.mesh.domain).to_ascii_lowercase()
+}
+
+fn service_port(port: &service::ServicePort) -> Port {
+    let word = |field: &Option<Spanned<String>>| field.as_ref().map(|word| word.value.clone());
+    let name = word(&port.name).unwrap_or_default();
+    Port {
+        number: port.port.value,
+        protocol: Protocol::of_service_port(
+            word(&port.protocol).as_deref(),
+            &name,
+            word(&port.app_protocol).as_deref(),
+        ),
+        name,
+    }
+}
+
+fn cluster_addresses(spec: &service::Service) -> Vec<String> {
+    let mut addresses: Vec<String> = Vec::new();
+    for ip in spec.cluster_ip.iter().chain(&spec.cluster_ips) {
+        if ip.parse::<std::net::IpAddr>().is_ok() && !addresses.contains(&ip.value) {
+            addresses.push(ip.value.clone());
+        }
+    }
+    addresses
+}
+
+fn kubernetes_visibility(meta: &Meta) -> Visibility {
+    let words = meta.annotations.get(EXPORT_TO_ANNOTATION).map_or("", String::as_str);
+    let words = words.split(',').map(str::trim).filter(|word| !word.is_empty());
+    Visibility::read(words, &meta.namespace)
+}
+
+/// The Kubernetes Service that an external name is, if it is one.
+fn alias_target<'w>(world: &'w World, name: &str) -> Option<&'w Resource<service::Service>> {
+    let name = name.to_ascii_lowercase();
+    world.services.iter().find(|one| kubernetes_host(&one.meta.name, &one.meta.namespace, world) == name)
+}
+
+/// Host names of the ExternalName services that stand for this host.
+fn aliases(world: &World, hostname: &str) -> Vec<String> {
+    let mut aliases: Vec<String> = world
+        .services
+        .iter()
+        .filter(|one| {
+            matches!(one.spec.service_type.as_ref().map(|it| it.value), Some(ServiceType::ExternalName))
+        })
+        .filter(|one| one.spec.external_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(hostname)))
+        .map(|one| kubernetes_host(&one.meta.name, &one.meta.namespace, world))
+        .collect();
+    aliases.sort();
+    aliases
+}
+
+/// WorkloadEntries that a Kubernetes Service selects by their labels.
+fn selected_workload_entries(world: &World, resource: &Resource<service::Service>) -> Vec<Endpoint> {
+    let (meta, spec) = (&resource.meta, &resource.spec);
+    if spec.selector.is_empty() {
+        return Vec::new();
+    }
+    let selected = world.workload_entries.iter().filter(|one| {
+        one.meta.namespace == meta.namespace
+            && spec.selector.iter().all(|(key, value)| one.spec.labels.get(key) == Some(value))
+    });
+    selected
+        .filter_map(|one| {
+            let ports = spec.ports.iter().map(|port| {
+                let named = port.name.as_ref().and_then(|name| one.spec.ports.get(&name.value));
+                let target = match port.target_port.as_ref().map(|target| &target.value) {
+                    Some(PortName::Number(number)) => *number,
+                    Some(PortName::Name(name)) => {
+                        one.spec.ports.get(name).map_or(port.port.value, |number| number.value)
+                    }
+                    None => port.port.value,
+                };
+                (port.port.value, named.map_or(target, |number| number.value))
+            });
+            let address = one.spec.address.as_ref()?.value.clone();
+            Some(Endpoint {
+                address: Address::Ip(address),
+                ports: ports.collect(),
+                mutual_tls: takes_mutual_tls(&one.spec.labels),
+                labels: one.spec.labels.clone(),
+                locality: one.spec.locality.as_ref().map(|text| Locality::parse(text)).unwrap_or_default(),
+                weight: one.spec.weight.as_ref().map_or(1, |weight| weight.value.max(1)),
+                workload: one.meta.name.value.clone(),
+                namespace: meta.namespace.clone(),
+            })
+        })
+        .collect()
+}
