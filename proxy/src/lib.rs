@@ -7,5 +7,6 @@ pub mod failure;
 pub mod live;
 pub mod model;
 pub mod observe;
+pub mod route;
 pub mod transport;
 pub mod upstream;

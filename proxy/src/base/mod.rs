@@ -3,6 +3,7 @@
 pub mod addr;
 pub mod clock;
 pub mod headers;
+pub mod ledger;
 pub mod names;
 pub mod rng;
 

@@ -1,6 +1,8 @@
 //! The ports of the plug-ins: what a listener filter, a network terminal and an HTTP filter look like to the rest.
 
+use super::matcher::{Fraction, HeaderMatch, StringMatch};
 use crate::base::Name;
+use crate::base::ledger::At;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
@@ -54,4 +56,17 @@ impl fmt::Debug for PluginConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PluginConfig({}: {})", self.name, self.type_name)
     }
+}
+
+/// What `control` lends to a plug-in's factory: shared pieces, compiled from their encoded protos. Each reports its
+/// own mistakes at the given place and gives none then.
+pub trait Compile {
+    /// An `envoy.type.matcher.v3.StringMatcher`.
+    fn string_match(&self, at: &At<'_>, message: &[u8]) -> Option<StringMatch>;
+
+    /// An `envoy.config.route.v3.HeaderMatcher`.
+    fn header_match(&self, at: &At<'_>, message: &[u8]) -> Option<HeaderMatch>;
+
+    /// An `envoy.config.core.v3.RuntimeFractionalPercent`.
+    fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction>;
 }

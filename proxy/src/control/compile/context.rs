@@ -1,0 +1,124 @@
+//! What every compile function may ask: the node, the runtime layers, which clusters exist; and what it lends to
+//! plug-ins ([`Compile`]).
+
+use super::{matcher, wkt};
+use crate::base::Name;
+use crate::base::ledger::At;
+use crate::live::cluster::ClusterLive;
+use crate::model::matcher::{Fraction, HeaderMatch, StringMatch, full_match_regex};
+use crate::model::plugin::Compile;
+use prost::Message;
+use regex::bytes::Regex;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use weir_proto::envoy::config::core::v3::RuntimeFractionalPercent;
+use weir_proto::envoy::config::route::v3::HeaderMatcher;
+use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
+
+/// Who this proxy is.
+#[derive(Clone, Default, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Id (`--service-node` or the bootstrap).
+    pub id: Box<str>,
+    /// Cluster (`--service-cluster` or the bootstrap).
+    pub cluster: Box<str>,
+}
+
+/// Runtime keys and their values as text, from the static layers.
+pub type Runtime = HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>;
+
+/// Context of one compilation.
+pub struct Cx<'a> {
+    /// This proxy.
+    pub node: &'a Node,
+    /// Runtime layers.
+    pub runtime: &'a Runtime,
+    /// Does a cluster of this name exist? (For routes that must name known ones.)
+    pub known_cluster: &'a dyn Fn(&str) -> bool,
+    /// The live part of a cluster name, made at its first mention.
+    pub live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
+    /// Bind configuration of all clusters without one of their own (`cluster_manager.upstream_bind_config`).
+    pub default_source: Option<std::net::IpAddr>,
+    regexes: RefCell<HashMap<String, Regex>>,
+}
+
+impl<'a> Cx<'a> {
+    /// A context.
+    pub fn new(
+        node: &'a Node,
+        runtime: &'a Runtime,
+        known_cluster: &'a dyn Fn(&str) -> bool,
+        live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
+    ) -> Self {
+        Cx { node, runtime, known_cluster, live, default_source: None, regexes: RefCell::default() }
+    }
+
+    /// Compiles an expression (whole match); equal ones of one configuration share their program.
+    pub fn full_regex(&self, at: &At<'_>, pattern: &str) -> Option<Regex> {
+        self.cached(at, pattern, full_match_regex)
+    }
+
+    /// Compiles an expression that is searched for (substitutions).
+    pub fn search_regex(&self, at: &At<'_>, pattern: &str) -> Option<Regex> {
+        regex_error(at, super::matcher::search_regex(pattern))
+    }
+
+    fn cached(
+        &self,
+        at: &At<'_>,
+        pattern: &str,
+        compile: impl Fn(&str) -> Result<Regex, regex::Error>,
+    ) -> Option<Regex> {
+        if let Some(found) = self.regexes.borrow().get(pattern) {
+            return Some(found.clone());
+        }
+        let regex = regex_error(at, compile(pattern))?;
+        self.regexes.borrow_mut().insert(pattern.to_owned(), regex.clone());
+        Some(regex)
+    }
+
+    /// A runtime key as a number.
+    pub fn runtime_u64(&self, key: &str) -> Option<u64> {
+        self.runtime.get(key).and_then(|text| text.parse().ok())
+    }
+}
+
+fn regex_error(at: &At<'_>, result: Result<Regex, regex::Error>) -> Option<Regex> {
+    match result {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            at.error(format!("invalid regular expression: {}", one_line(&error.to_string())));
+            None
+        }
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+impl Compile for Cx<'_> {
+    fn string_match(&self, at: &At<'_>, message: &[u8]) -> Option<StringMatch> {
+        matcher::string(self, at, &decoded::<StringMatcher>(at, message)?)
+    }
+
+    fn header_match(&self, at: &At<'_>, message: &[u8]) -> Option<HeaderMatch> {
+        matcher::header(self, at, &decoded::<HeaderMatcher>(at, message)?)
+    }
+
+    fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction> {
+        wkt::runtime_fraction(self, at, &decoded::<RuntimeFractionalPercent>(at, message)?)
+    }
+}
+
+/// Decodes a message.
+fn decoded<M: Message + Default>(at: &At<'_>, message: &[u8]) -> Option<M> {
+    match M::decode(message) {
+        Ok(message) => Some(message),
+        Err(error) => {
+            at.error(format!("cannot be decoded: {error}"));
+            None
+        }
+    }
+}

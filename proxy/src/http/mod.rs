@@ -1,0 +1,3 @@
+//! HTTP: the exchange, forwarding, the filters.
+
+pub mod filter;
