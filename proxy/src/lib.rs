@@ -3,7 +3,9 @@
 
 pub mod base;
 pub mod codec;
+pub mod control;
 pub mod failure;
+pub mod http;
 pub mod live;
 pub mod model;
 pub mod observe;

@@ -250,8 +250,16 @@ plain!(bool, i32, u32, i64, u64, f32, f64);
 macro_rules! ledger {
     ($at:expr, $msg:expr => $ty:path { $($used:ident),* $(,)? }
         $(refuse { $($no:ident),* $(,)? })? $(ignore { $($skip:ident),* $(,)? })?) => {
+        let _ = &$at;
+        // Deprecated fields are named like all others.
+        #[allow(deprecated)]
         let $ty { $($used,)* $($($no: _,)*)? $($($skip: _,)*)? } = $msg;
-        $($($at.refuse(stringify!($no), $crate::base::ledger::IsSet::is_set(&$msg.$no));)*)?
+        $($(
+            #[allow(deprecated)]
+            {
+                $at.refuse(stringify!($no), $crate::base::ledger::IsSet::is_set(&$msg.$no));
+            }
+        )*)?
     };
 }
 

@@ -4,8 +4,10 @@ use super::cluster::Cluster;
 use super::listener::Listener;
 use super::route::RouteConfig;
 use crate::base::Name;
+use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Map by name.
 pub type ByName<T> = HashMap<Name, Arc<T>, foldhash::fast::RandomState>;
@@ -23,4 +25,44 @@ pub struct Snapshot {
     pub clusters: ByName<Cluster>,
     /// Runtime keys that the engine obeys (`weir.retry_as_envoy`, ...), as text.
     pub runtime: HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>,
+}
+
+/// The one place where the snapshot in force is found. `control` publishes; everybody else reads.
+#[derive(Debug, Default)]
+pub struct Published {
+    current: ArcSwap<Snapshot>,
+    version: AtomicU64,
+}
+
+impl Published {
+    /// An empty snapshot of version 0.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The snapshot in force.
+    pub fn load(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Its version: one atomic load, compared at every request with the version that a worker holds.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Brings a worker's own reference up to date; true when it changed.
+    pub fn refresh(&self, own: &mut Arc<Snapshot>) -> bool {
+        if own.version == self.version() {
+            return false;
+        }
+        *own = self.load();
+        true
+    }
+
+    /// Puts a snapshot in force. For `control` alone: it is the single writer.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let version = snapshot.version;
+        self.current.store(snapshot);
+        self.version.store(version, Ordering::Release);
+    }
 }

@@ -125,8 +125,7 @@ fn header_test(cx: &Cx<'_>, at: &At<'_>, specifier: &HeaderMatchSpecifier) -> Op
     let value = match specifier {
         HeaderMatchSpecifier::PresentMatch(want) => return Some(HeaderTest::Present(*want)),
         HeaderMatchSpecifier::RangeMatch(range) => {
-            let here = at.field("range_match");
-            crate::ledger!(here, range => Int64Range { start, end });
+            let Int64Range { start, end } = range;
             return Some(HeaderTest::Range(*start, *end));
         }
         HeaderMatchSpecifier::StringMatch(message) => string(cx, &at.field("string_match"), message)?,

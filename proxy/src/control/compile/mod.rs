@@ -34,3 +34,6 @@ pub mod virtual_host;
 pub mod wkt;
 
 pub use context::{Cx, Node, Runtime};
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@ use super::Cx;
 use crate::base::ledger::At;
 use crate::base::names::HeaderName;
 use crate::model::matcher::Fraction;
-use prost::{Message, Name as _};
+use prost::Message;
 use std::time::Duration;
 use weir_proto::any;
 use weir_proto::envoy::config::core::v3::RuntimeFractionalPercent;
