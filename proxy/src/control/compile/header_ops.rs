@@ -98,7 +98,11 @@ fn header_value(at: &At<'_>, text: &str) -> Option<HeaderValue> {
     if !text.contains('%') {
         return literal(at, text.as_bytes());
     }
-    Some(HeaderValue::Format(format::text(at, text)?))
+    let format = format::text(at, text)?;
+    match format.literal() {
+        Some(bytes) => literal(at, &bytes),
+        None => Some(HeaderValue::Format(format)),
+    }
 }
 
 fn literal(at: &At<'_>, bytes: &[u8]) -> Option<HeaderValue> {
