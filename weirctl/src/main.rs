@@ -1,3 +1,38 @@
-//! `weirctl`: the operator's program.
+//! `weirctl`: the operator's program. One file a subcommand, one line each in [`Command`] and [`run`].
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod check;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Everything a person runs around the data plane `weir`.
+#[derive(Debug, Parser)]
+#[command(name = "weirctl", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Reads Istio and Kubernetes YAML and reports every mistake; exit code 1 if there is an error.
+    Check(check::Check),
+}
+
+fn main() -> ExitCode {
+    let result = run(Arguments::parse().command);
+    result.unwrap_or_else(|error| {
+        eprintln!("weirctl: {error:#}");
+        ExitCode::from(2)
+    })
+}
+
+/// Exit codes: 0 fine, 1 the answer is no, 2 the command could not be carried out.
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Check(check) => check.run(),
+    }
+}

@@ -1,21 +1,64 @@
-//! Checks over a whole world: one file each, one line each in the table below.
+//! Checks over a whole world: one file each, one line each in [`CHECKS`].
+//!
+//! What stands in one resource alone and is read wrongly was reported by the reader; here is what only several
+//! resources together, or several fields, can show. Resources that were read with errors are left alone where a
+//! finding could be a consequence of what is missing.
+
+mod delegates;
+mod destination_rules;
+mod destinations;
+mod duplicates;
+mod findings;
+mod gateways;
+mod hosts;
+mod ingresses;
+mod load_balancers;
+mod registry;
+mod services;
+mod shadow;
+mod shadow_cover;
+mod subsets;
+mod tls;
+mod virtual_service;
+mod weights;
 
 use crate::diag::{self, Diagnostic};
 use crate::world::World;
 
+pub use findings::Findings;
+pub use registry::{Known, Registry};
+pub use shadow::MAX_COMPARISONS;
+
+/// A check: its name and what it does.
+pub type Check = (&'static str, fn(&World, &Registry<'_>, &mut Findings<'_>));
+
+/// All checks.
+pub static CHECKS: &[Check] = &[
+    ("duplicates", duplicates::check),
+    ("virtual-service", virtual_service::check),
+    ("hosts", hosts::check),
+    ("destinations", destinations::check),
+    ("weights", weights::check),
+    ("shadow", shadow::check),
+    ("delegates", delegates::check),
+    ("gateways", gateways::check),
+    ("destination-rules", destination_rules::check),
+    ("subsets", subsets::check),
+    ("load-balancers", load_balancers::check),
+    ("services", services::check),
+    ("ingresses", ingresses::check),
+    ("tls", tls::check),
+];
+
 /// Runs all checks.
 #[must_use]
 pub fn check(world: &World) -> Vec<Diagnostic> {
-    let mut diagnostics = Vec::new();
+    let registry = Registry::new(world);
+    let mut findings = Findings::new(&world.sources);
     for (_, check) in CHECKS {
-        check(world, &mut diagnostics);
+        check(world, &registry, &mut findings);
     }
+    let mut diagnostics = findings.into_diagnostics();
     diag::sort(&mut diagnostics);
     diagnostics
 }
-
-/// A check: its name and what it does.
-pub type Check = (&'static str, fn(&World, &mut Vec<Diagnostic>));
-
-/// All checks.
-pub static CHECKS: &[Check] = &[];

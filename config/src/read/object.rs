@@ -12,6 +12,8 @@ pub const ANY: &[&str] = &["*"];
 #[derive(Debug)]
 pub(super) struct Owner {
     names: &'static [&'static str],
+    /// Those of them that the mapping has.
+    present: Vec<&'static str>,
     span: Span,
     path: String,
 }
@@ -47,7 +49,8 @@ impl<'n> Object<'n> {
             }
         }
         let path = reader.path();
-        reader.owners.push(Owner { names, span: node.span, path });
+        let present = names.iter().copied().filter(|name| node.get(name).is_some()).collect();
+        reader.owners.push(Owner { names, present, span: node.span, path });
         Some(Self { node, misnamed })
     }
 
@@ -87,13 +90,16 @@ fn owner(key: &str, reader: &Reader<'_>) -> Option<String> {
     let Span { line, column, .. } = owner.span;
     let name = &owner.path;
     // The fields of a list's element stand two columns right of its `-`.
-    let remedy = match name.strip_suffix(']').and_then(|head| head.rsplit_once('[')) {
-        Some((list, _)) => format!(
-            "`{key}` is a field of an entry of `{list}`: dedent it to column {column} to make it part of `{name}` (line {line}), \
-             or dedent its `-` to column {} to make it the next entry of `{list}`",
-            column.saturating_sub(2).max(1)
-        ),
-        None => format!("`{key}` is a field of `{name}`: dedent it to column {column}"),
-    };
-    Some(remedy)
+    let next = name.strip_suffix(']').and_then(|head| head.rsplit_once('[')).map(|(list, _)| {
+        let dash = column.saturating_sub(2).max(1);
+        format!("dedent its `-` to column {dash}, to make it the next entry of `{list}` (after the one of line {line})")
+    });
+    let here = format!("dedent it to column {column}, to make it part of `{name}` (line {line})");
+    Some(match next {
+        Some(next) if owner.present.contains(&key) => {
+            format!("`{key}` is a field of `{name}`, which has one: {next}")
+        }
+        Some(next) => format!("`{key}` is a field of `{name}`: {here}; or {next}"),
+        None => format!("`{key}` is a field of `{name}`: {here}"),
+    })
 }

@@ -1,0 +1,19 @@
+//! Two resources of one kind, namespace and name.
+
+use std::collections::HashMap;
+
+use super::{Findings, Registry};
+use crate::world::World;
+
+pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
+    let mut seen = HashMap::new();
+    for meta in world.metas().filter(|meta| !meta.name.is_empty()) {
+        let group = meta.api_version.rsplit_once('/').map_or("", |(group, _)| group);
+        let key = (meta.kind.value.as_str(), group, meta.namespace.as_str(), meta.name.value.as_str());
+        if let Some(first) = seen.insert(key, meta.name.span) {
+            let message =
+                format!("{} is there twice; the other one stands at {}", meta.title(), findings.place(first));
+            findings.error("duplicate-resource", meta.name.span, message, "rename or remove one of them");
+        }
+    }
+}
