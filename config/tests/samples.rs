@@ -9,7 +9,21 @@ use weir_config::world::read_paths;
 use weir_config::{World, check};
 
 /// Errors that are right: file, code. Everything else has none.
-const RIGHT: &[(&str, &str)] = &[];
+const RIGHT: &[(&str, &str)] = &[
+    // One JSON value a line: data, not configuration.
+    ("mongodb/ratings_data.json", "syntax"),
+    // TCP rules have no name; the Go test reads its YAML leniently.
+    ("external-name-services-3/input.yaml", "unknown-field"),
+];
+
+fn right(error: &Diagnostic) -> bool {
+    let file = error.at.as_ref().map_or("", |at| &at.file);
+    RIGHT.iter().any(|(name, code)| file.ends_with(name) && *code == error.code)
+}
+
+/// Errors that only the simulations' way of being recorded makes: services that a test gives as Go values are not in
+/// its YAML, port names that Kubernetes would refuse, and conflicts that are the subject of the test.
+const SIMULATED: [&str; 3] = ["missing-host", "duplicate-port", "host-conflict"];
 
 /// All YAML files below a folder of the corpora.
 fn files(root: &Path, folder: &str) -> Vec<(String, String)> {
@@ -35,10 +49,7 @@ fn every_file_is_read_without_errors() {
             all.extend(errors(diagnostics));
         }
     }
-    all.retain(|error| {
-        let file = error.at.as_ref().map_or("", |at| &at.file);
-        !RIGHT.iter().any(|(name, code)| file.ends_with(name) && *code == error.code)
-    });
+    all.retain(|error| !right(error));
     assert!(all.is_empty(), "{}", render_text(&all));
 }
 
@@ -94,5 +105,9 @@ fn simulations_have_no_semantic_errors() {
             failures.extend(errors(diagnostics));
         }
     }
+    failures.retain(|error| {
+        let simulated = error.at.as_ref().is_some_and(|at| at.file.starts_with("istio-simulation/"));
+        !right(error) && !(simulated && SIMULATED.contains(&error.code))
+    });
     assert!(failures.is_empty(), "{}", render_text(&failures));
 }

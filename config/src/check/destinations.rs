@@ -74,8 +74,10 @@ fn one(
 fn missing(destination: &Destination, host: &str, registry: &Registry<'_>, findings: &mut Findings<'_>) {
     let (severity, why) = if registry.is_empty() {
         (Severity::Warning, "no Service at all is among what was read")
-    } else if registry.is_internal(host) {
+    } else if registry.is_internal(host) && registry.has_neighbours(host) {
         (Severity::Error, "requests would be answered 503")
+    } else if registry.is_internal(host) {
+        (Severity::Warning, "no Service of its namespace is among what was read")
     } else {
         (Severity::Warning, "no ServiceEntry names it")
     };

@@ -101,6 +101,13 @@ impl<'w> Registry<'w> {
         host.strip_suffix(self.world.mesh.domain.as_str()).is_some_and(|rest| rest.ends_with(".svc."))
     }
 
+    /// Whether there are other services of a name's namespace.
+    #[must_use]
+    pub fn has_neighbours(&self, host: &str) -> bool {
+        let Some((_, rest)) = host.split_once('.') else { return false };
+        self.exact.keys().any(|name| name.split_once('.').is_some_and(|(_, other)| other == rest))
+    }
+
     /// What to do about a name that no service has.
     #[must_use]
     pub fn remedy(&self, host: &str) -> String {

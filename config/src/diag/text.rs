@@ -8,7 +8,8 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}[{}]: {}", self.severity.word(), self.code, self.message)?;
         let digits = self.excerpt.as_ref().map_or(1, |excerpt| {
-            let last = u64::from(excerpt.first_line).saturating_add(excerpt.lines.len() as u64);
+            let last =
+                u64::from(excerpt.first_line).saturating_add(excerpt.lines.len() as u64).saturating_sub(1);
             last.to_string().len()
         });
         if let Some(at) = &self.at {
