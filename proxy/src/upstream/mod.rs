@@ -2,3 +2,4 @@
 
 pub mod hosts;
 pub mod lb;
+pub mod outlier;

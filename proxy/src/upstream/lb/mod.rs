@@ -1,12 +1,20 @@
 //! Load balancing: one file for each policy, one table, and the pick.
 
+mod hashing;
 mod least_request;
+mod maglev;
+mod murmur;
+pub mod original_dst;
 mod pick;
 mod random;
+mod ring_hash;
 mod round_robin;
+mod twister;
 
 #[cfg(test)]
 pub(crate) mod bench;
+#[cfg(test)]
+mod golden;
 
 pub use crate::live::balance::{Cursor, PickContext};
 pub use pick::pick;
@@ -23,8 +31,21 @@ pub fn policy(lb: &LbPolicy) -> SharedPolicy {
             Arc::new(least_request::LeastRequest { choices: *choices, bias: *bias, full_scan: *full_scan })
         }
         LbPolicy::Random => Arc::new(random::Random),
-        LbPolicy::RingHash { .. } | LbPolicy::Maglev { .. } | LbPolicy::ClusterProvided => {
-            Arc::new(random::Random)
+        LbPolicy::RingHash { min, max, murmur, use_hostname, balance_factor } => {
+            Arc::new(ring_hash::RingHash {
+                min: *min,
+                max: *max,
+                murmur: *murmur,
+                use_hostname: *use_hostname,
+                balance_factor: *balance_factor,
+            })
         }
+        LbPolicy::Maglev { table, use_hostname, balance_factor } => Arc::new(maglev::Maglev {
+            table: *table,
+            use_hostname: *use_hostname,
+            balance_factor: *balance_factor,
+        }),
+        // Original destinations have no list; the policy is never asked.
+        LbPolicy::ClusterProvided => Arc::new(random::Random),
     }
 }

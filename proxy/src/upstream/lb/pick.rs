@@ -62,3 +62,118 @@ fn once<'s>(set: &'s HostSet, ctx: &PickContext<'_>, hash: u64, attempt: u32) ->
     let list = by_locality.unwrap_or(list);
     list.hosts.get(list.balancer.choose(list, ctx, hash, attempt)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{Bench, locality, shares};
+    use super::*;
+    use crate::live::host::{Stat, flag};
+    use crate::model::cluster::LbPolicy;
+
+    const BAD: u32 = flag::FAILED_EDS;
+
+    fn bench() -> Bench {
+        Bench::empty(LbPolicy::RoundRobin)
+    }
+
+    fn near(count: usize, want: usize, of: usize) {
+        let p = want as f64 / of as f64;
+        let sigma = (of as f64 * p * (1.0 - p)).sqrt();
+        assert!((count as f64 - want as f64).abs() <= 4.5 * sigma + 1.0, "{count} instead of {want} of {of}");
+    }
+
+    #[test]
+    fn healthy_and_degraded_share_as_measured() {
+        let bench = bench();
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, 0), (1, flag::DEGRADED_EDS), (1, BAD)])]);
+        let counts = shares(&bench.picks(10_000), 3);
+        near(counts[0], 5000, 10_000);
+        assert_eq!(counts[2], 0);
+    }
+
+    #[test]
+    fn half_a_priority_takes_70_percent() {
+        let bench = bench();
+        bench.publish_all(vec![
+            locality(18001, 0, 0, &[(1, 0), (1, BAD)]),
+            locality(18003, 0, 1, &[(1, 0), (1, 0)]),
+        ]);
+        let counts = shares(&bench.picks(20_000), 4);
+        near(counts[0], 14_000, 20_000);
+        assert_eq!(counts[1], 0);
+        assert!(counts[2].abs_diff(counts[3]) <= 1);
+    }
+
+    #[test]
+    fn panic_uses_all_or_none() {
+        let mut bench = bench();
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, BAD), (1, BAD), (1, 0)])]);
+        assert_eq!(shares(&bench.picks(30), 3), [10, 10, 10]);
+        let (set, ctx) = (bench.set(), bench.context());
+        assert!(pick(&set, &ctx).is_some() && ctx.panic.get());
+        bench.settings.fail_traffic_on_panic = true;
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, BAD), (1, BAD), (1, 0)])]);
+        assert_eq!(bench.pick(None), None);
+        bench.settings.panic_threshold = 0;
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, BAD), (1, BAD), (1, 0)])]);
+        assert_eq!(shares(&bench.picks(30), 3), [0, 0, 30]);
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, BAD)])]);
+        assert_eq!(bench.pick(None), None);
+        bench.publish_all(vec![]);
+        assert_eq!(bench.pick(None), None);
+    }
+
+    #[test]
+    fn localities_by_weight_and_availability() {
+        let mut bench = bench();
+        bench.settings.locality_weighted = true;
+        bench.publish_all(vec![
+            locality(18001, 1, 0, &[(1, 0)]),
+            locality(18002, 2, 0, &[(1, 0), (1, 0)]),
+            locality(18004, 0, 0, &[(1, 0)]),
+        ]);
+        let counts = shares(&bench.picks(3000), 4);
+        near(counts[0], 1000, 3000);
+        assert!(counts[1].abs_diff(counts[2]) <= 1 && counts[3] == 0, "{counts:?}");
+        // The second locality has 1 of 4 healthy: 2 * min(1, 1.4 / 4) = 0.7 against 1.
+        bench.publish_all(vec![
+            locality(18001, 1, 0, &[(1, 0), (1, 0), (1, 0)]),
+            locality(18004, 2, 0, &[(1, 0), (1, BAD), (1, BAD), (1, BAD)]),
+        ]);
+        let counts = shares(&bench.picks(17_000), 7);
+        near(counts[3], 7000, 17_000);
+    }
+
+    #[test]
+    fn unwanted_hosts_are_avoided_while_attempts_last() {
+        let bench = bench();
+        bench.publish(&[1, 1, 1]);
+        let set = bench.set();
+        let wanted = bench.host(2).id;
+        let avoid = move |host: &Host| host.id != wanted;
+        let mut ctx = bench.context();
+        ctx.avoid = Some(&avoid);
+        ctx.avoid_attempts = 2;
+        assert!((0..20).all(|_| pick(&set, &ctx).unwrap().id == wanted));
+        let never = |_: &Host| true;
+        ctx.avoid = Some(&never);
+        assert!(pick(&set, &ctx).is_some(), "the last one is taken in any case");
+    }
+
+    #[test]
+    fn known_hosts_keep_their_state_and_gone_ones_are_marked() {
+        let bench = bench();
+        bench.publish(&[1, 1]);
+        let (first, second) = (bench.host(0), bench.host(1));
+        first.inc(Stat::RqTotal);
+        bench.publish_all(vec![locality(18001, 0, 0, &[(5, BAD)])]);
+        let now = bench.host(0);
+        assert!(Arc::ptr_eq(&first, &now));
+        assert_eq!(
+            (now.stat(Stat::RqTotal), now.weight(), now.health_flags().as_str()),
+            (1, 5, "/failed_eds_health")
+        );
+        assert!(second.is_removed() && !now.is_removed());
+        assert_eq!(bench.set().version, 2);
+    }
+}
