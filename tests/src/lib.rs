@@ -1,2 +1,12 @@
-//! Part of weir.
+//! Proof of weir from outside: real processes, real sockets, hostile bytes.
 #![forbid(unsafe_code)]
+
+pub mod attack;
+pub mod bootstrap;
+pub mod corpora;
+pub mod ports;
+pub mod process;
+pub mod restart;
+pub mod suite;
+pub mod vectors;
+pub mod wire;

@@ -1,0 +1,20 @@
+//! Ports that nobody uses now, below the kernel's range for client sockets.
+
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+const FIRST: u16 = 12_000;
+const COUNT: u16 = 8_000;
+
+/// A free port of 127.0.0.1; no port is given out twice by one process.
+pub fn free() -> anyhow::Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let seed = u16::try_from(std::process::id() % 79)? * 100;
+    for _ in 0..COUNT {
+        let port = FIRST + (seed + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free port between {FIRST} and {}", FIRST + COUNT)
+}

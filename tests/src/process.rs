@@ -1,0 +1,113 @@
+//! Starting weir (or, with `WEIR_BIN`, any proxy that takes Envoy's command line) and watching what it uses.
+
+use std::fs;
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+/// How long a proxy may take until its listener accepts.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// The program under test: `WEIR_BIN`, else `weir` beside this test's own program.
+pub fn weir() -> anyhow::Result<PathBuf> {
+    let path = match std::env::var_os("WEIR_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => beside("weir")?,
+    };
+    anyhow::ensure!(path.is_file(), "{} does not exist; build it: cargo build -p weir-proxy", path.display());
+    Ok(path)
+}
+
+/// A program that cargo has built into the folder above this test's.
+pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let folder = own.parent().and_then(Path::parent).context("the test's program has no folder")?;
+    Ok(folder.join(name))
+}
+
+/// A proxy process with its configuration in a folder of its own; killed and cleaned up when dropped.
+pub struct Proxy {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Proxy {
+    /// Starts the program under test with one worker on `bootstrap`, and waits until `port` accepts.
+    ///
+    /// # Errors
+    /// The program is missing, exits, or does not listen in time; the end of its standard error is in the text.
+    pub fn start(bootstrap: &serde_json::Value, port: u16) -> anyhow::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("weir-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let folder = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&folder)?;
+        let config = folder.join("bootstrap.json");
+        fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
+        let program = weir()?;
+        let child = Command::new(&program)
+            .arg("-c")
+            .arg(&config)
+            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(folder.join("stdout"))?)
+            .stderr(fs::File::create(folder.join("stderr"))?)
+            .spawn()
+            .with_context(|| program.display().to_string())?;
+        let mut proxy = Self { child, folder };
+        let end = Instant::now() + READY_WITHIN;
+        while Instant::now() < end {
+            if let Some(status) = proxy.child.try_wait()? {
+                anyhow::bail!("the proxy ended with {status}: {}", proxy.said());
+            }
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return Ok(proxy);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        anyhow::bail!("the proxy does not listen on port {port} after {READY_WITHIN:?}: {}", proxy.said())
+    }
+
+    /// Whether the process still runs; the error tells how it ended.
+    pub fn alive(&mut self) -> anyhow::Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => anyhow::bail!("the proxy died with {status}: {}", self.said()),
+        }
+    }
+
+    /// Resident memory now (VmRSS), in KiB.
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmRSS:")
+    }
+
+    /// Largest resident memory so far (VmHWM), in KiB.
+    pub fn peak_kib(&self) -> anyhow::Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> anyhow::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).context("no such field")?;
+        Ok(line.trim().trim_end_matches("kB").trim().parse()?)
+    }
+
+    /// The end of what the process wrote to standard error.
+    pub fn said(&self) -> String {
+        let text = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines.iter().skip(lines.len().saturating_sub(12)).copied().collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        // What is already gone needs no ending, and a folder left behind harms nobody.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
