@@ -1,9 +1,12 @@
-//! Proof of weir from outside: real processes, real sockets, hostile bytes.
+//! Proof of weir from outside: real processes, real sockets, hostile bytes, the real Envoy as oracle, and
+//! the laws of the house.
 #![forbid(unsafe_code)]
 
 pub mod attack;
 pub mod bootstrap;
 pub mod corpora;
+pub mod law;
+pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod restart;
