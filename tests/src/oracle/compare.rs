@@ -33,7 +33,7 @@ fn walk(a: &Value, b: &Value, at: &mut String, found: &mut Vec<Difference>) {
                 step(at, name, |at| walk(x, y, at, found));
             }
         }
-        (Value::Array(x), Value::Array(y)) if x.iter().chain(y).any(|v| v.is_object()) => {
+        (Value::Array(x), Value::Array(y)) if !is_list_of_values(at) => {
             for index in 0..x.len().max(y.len()) {
                 let (x, y) = (x.get(index).unwrap_or(&Value::Null), y.get(index).unwrap_or(&Value::Null));
                 step(at, &index.to_string(), |at| walk(x, y, at, found));
@@ -41,6 +41,13 @@ fn walk(a: &Value, b: &Value, at: &mut String, found: &mut Vec<Difference>) {
         }
         _ => found.push(Difference { at: at.clone(), envoy: short(a), weir: short(b) }),
     }
+}
+
+/// Values of one header, and names in order, are one place each.
+fn is_list_of_values(at: &str) -> bool {
+    let mut steps = at.rsplit('/');
+    let (last, before) = (steps.next(), steps.next());
+    matches!(last, Some("order" | "spelling")) || matches!(before, Some("headers" | "trailers"))
 }
 
 fn step(at: &mut String, name: &str, then: impl FnOnce(&mut String)) {
