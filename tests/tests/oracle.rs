@@ -31,7 +31,9 @@ fn suite() -> anyhow::Result<ExitCode> {
     let Some(envoy) = binaries::envoy() else {
         for file in &files {
             let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
-            println!("SKIP oracle/{name}: the real Envoy is absent: `make test` installs it, or set ENVOY to its path");
+            println!(
+                "SKIP oracle/{name}: the real Envoy is absent: `make test` installs it, or set ENVOY to its path"
+            );
         }
         println!("0 passed, 0 failed, {} skipped", files.len());
         return Ok(ExitCode::SUCCESS);
@@ -46,7 +48,11 @@ fn suite() -> anyhow::Result<ExitCode> {
     let left_out = ledger::left_out()?;
     let folder = std::env::temp_dir().join(format!("weir-oracle-{}", std::process::id()));
     let verdicts = all(&files, &folder, &wanted, &sides, &listed);
-    println!("{} rows are left out (tests/oracle/left-out.yaml); bootstraps and logs: {}", left_out.len(), folder.display());
+    println!(
+        "{} rows are left out (tests/oracle/left-out.yaml); bootstraps and logs: {}",
+        left_out.len(),
+        folder.display()
+    );
     let code = report(&verdicts, &listed, wanted.is_empty() && sides.weir.is_some());
     // Logs and bootstraps of a failed run are worth a look; of a good one they are not.
     if code == ExitCode::SUCCESS {
@@ -67,7 +73,13 @@ fn section_files() -> anyhow::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn all(files: &[PathBuf], folder: &std::path::Path, wanted: &[String], sides: &Sides, listed: &[Listed]) -> Vec<Verdict> {
+fn all(
+    files: &[PathBuf],
+    folder: &std::path::Path,
+    wanted: &[String],
+    sides: &Sides,
+    listed: &[Listed],
+) -> Vec<Verdict> {
     let waiting: Mutex<VecDeque<&PathBuf>> = Mutex::new(files.iter().collect());
     let done: Mutex<Vec<Verdict>> = Mutex::default();
     let chosen = |name: &str| wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str()));
@@ -107,7 +119,11 @@ fn report(verdicts: &[Verdict], listed: &[Listed], whole: bool) -> ExitCode {
             }
             Outcome::Failed(reasons) => {
                 failed += 1;
-                println!("FAIL oracle/{}: {}", verdict.name, reasons.join("\n     ").replace('\n', "\n     "));
+                println!(
+                    "FAIL oracle/{}: {}",
+                    verdict.name,
+                    reasons.join("\n     ").replace('\n', "\n     ")
+                );
             }
             Outcome::Skipped(why) => {
                 skipped += 1;

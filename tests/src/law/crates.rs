@@ -75,7 +75,10 @@ fn manifest(path: &str, text: &str, allowed: &[&str]) -> Vec<Breach> {
         found.push(Breach { at: path.to_owned(), what: "no licence: license.workspace = true".to_owned() });
     }
     if !text.contains("[lints]") {
-        found.push(Breach { at: path.to_owned(), what: "the workspace's lints are not taken: [lints] workspace = true".to_owned() });
+        found.push(Breach {
+            at: path.to_owned(),
+            what: "the workspace's lints are not taken: [lints] workspace = true".to_owned(),
+        });
     }
     found
 }
@@ -87,7 +90,10 @@ fn unsafe_code(folder: &str) -> anyhow::Result<Vec<Breach>> {
         let path = format!("{folder}/src/{name}");
         let whole = root().join(&path);
         if whole.is_file() && !std::fs::read_to_string(&whole)?.contains("#![forbid(unsafe_code)]") {
-            found.push(Breach { at: path, what: "does not forbid unsafe code: #![forbid(unsafe_code)]".to_owned() });
+            found.push(Breach {
+                at: path,
+                what: "does not forbid unsafe code: #![forbid(unsafe_code)]".to_owned(),
+            });
         }
     }
     Ok(found)

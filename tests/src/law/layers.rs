@@ -34,7 +34,9 @@ fn of_file(file: &File) -> Vec<Breach> {
     let inside = file.path.strip_prefix("proxy/src/").unwrap_or(&file.path);
     let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
     let Some(own_layer) = layer(own) else {
-        let what = format!("module {own} stands in no layer: give it a row in DESIGN 2.2 and in tests/src/law/layers.rs");
+        let what = format!(
+            "module {own} stands in no layer: give it a row in DESIGN 2.2 and in tests/src/law/layers.rs"
+        );
         return vec![Breach { at: file.path.clone(), what }];
     };
     let lines = file.code();

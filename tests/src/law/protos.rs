@@ -15,7 +15,10 @@ pub fn breaches(files: &[File]) -> Vec<Breach> {
         for (number, code) in file.code() {
             let at = || format!("{}:{number}", file.path);
             if code.contains("weir_proto") && !home && !plugin {
-                found.push(Breach { at: at(), what: "knows a wire message; compile it in control and pass the model type".to_owned() });
+                found.push(Breach {
+                    at: at(),
+                    what: "knows a wire message; compile it in control and pass the model type".to_owned(),
+                });
             }
             if code.contains("weir_config") && !inside.starts_with("boot") {
                 found.push(Breach { at: at(), what: "knows the YAML compiler; only boot may".to_owned() });

@@ -16,7 +16,9 @@ pub fn breaches(files: &[File]) -> Vec<Breach> {
         let lines = file.code().len();
         let listed = LONGER.iter().any(|(path, _)| *path == file.path);
         if lines > MOST && !listed {
-            let what = format!("{lines} lines, at most {MOST}: split it by what its parts are, or list it with a reason");
+            let what = format!(
+                "{lines} lines, at most {MOST}: split it by what its parts are, or list it with a reason"
+            );
             found.push(Breach { at: file.path.clone(), what });
         }
         if lines <= MOST && listed {

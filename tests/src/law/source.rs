@@ -51,7 +51,8 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<File>) -> anyhow::Result<
     let entries = std::fs::read_dir(folder).map_err(|e| anyhow::anyhow!("{}: {e}", folder.display()))?;
     for entry in entries {
         let path: PathBuf = entry?.path();
-        let hidden = path.file_name().and_then(|n| n.to_str()).is_none_or(|n| n.starts_with('.') || n == "target");
+        let hidden =
+            path.file_name().and_then(|n| n.to_str()).is_none_or(|n| n.starts_with('.') || n == "target");
         if hidden {
             continue;
         }

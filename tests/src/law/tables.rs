@@ -21,19 +21,24 @@ pub fn breaches(files: &[File]) -> Vec<Breach> {
     for door in files.iter().filter(|f| f.path.ends_with("/mod.rs")) {
         let folder = door.path.trim_end_matches("/mod.rs");
         let plugins = PLUGIN_FOLDERS.contains(&folder);
-        let table: String = door.text.lines().filter(|l| l.starts_with("//! |")).collect::<Vec<_>>().join("\n");
+        let table: String =
+            door.text.lines().filter(|l| l.starts_with("//! |")).collect::<Vec<_>>().join("\n");
         let names = children(files, folder);
         if plugins && table.is_empty() && !code_table(&door.text) {
-            found.push(Breach { at: door.path.clone(), what: "a folder of plug-ins without a table at its door".to_owned() });
+            found.push(Breach {
+                at: door.path.clone(),
+                what: "a folder of plug-ins without a table at its door".to_owned(),
+            });
         }
         for name in names {
             if !declares(&door.text, &name) {
                 let what = format!("{name} is not declared here: declare it or delete the file");
                 found.push(Breach { at: door.path.clone(), what });
             }
-            let named = names_word(&table, &name) || plugins && names_word(&code_of(&door.text), &format!("{name}::"));
+            let named = names_word(&table, &name)
+                || plugins && names_word(&code_of(&door.text), &format!("{name}::"));
             let table_wanted = plugins || !table.is_empty();
-            if table_wanted && name != "tests" && !named {
+            if table_wanted && name != "tests" && !only_for_tests(&door.text, &name) && !named {
                 let what = format!("{name} is not in the table: add its line");
                 found.push(Breach { at: door.path.clone(), what });
             }
@@ -65,6 +70,12 @@ fn declares(text: &str, name: &str) -> bool {
         let line = line.trim().trim_end_matches([';', '{']).trim();
         line.strip_suffix(name).is_some_and(|before| before.ends_with("mod "))
     })
+}
+
+/// A module that is compiled for tests alone.
+fn only_for_tests(text: &str, name: &str) -> bool {
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    lines.windows(2).any(|pair| matches!(pair, ["#[cfg(test)]", module] if declares(module, name)))
 }
 
 /// A table in code: a constant list.

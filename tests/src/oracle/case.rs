@@ -78,8 +78,20 @@ pub struct Case {
 
 /// Keys of [`Fragments`].
 const FRAGMENTS: [&str; 14] = [
-    "hcm", "filters", "router", "routes", "vhost", "vhosts", "route_config", "listener", "tcp", "clusters",
-    "bootstrap", "log_format", "log_json", "log",
+    "hcm",
+    "filters",
+    "router",
+    "routes",
+    "vhost",
+    "vhosts",
+    "route_config",
+    "listener",
+    "tcp",
+    "clusters",
+    "bootstrap",
+    "log_format",
+    "log_json",
+    "log",
 ];
 
 impl Case {
@@ -227,7 +239,11 @@ impl TryFrom<Value> for Reply {
             return Ok(Self(ReplyFields { status: Some(status), ..ReplyFields::default() }));
         }
         if let Some(word) = value.as_str() {
-            return Ok(Self(ReplyFields { raw: Some(String::new()), then: Some(word.to_owned()), ..ReplyFields::default() }));
+            return Ok(Self(ReplyFields {
+                raw: Some(String::new()),
+                then: Some(word.to_owned()),
+                ..ReplyFields::default()
+            }));
         }
         serde_json::from_value(value).map(Self).map_err(|e| e.to_string())
     }

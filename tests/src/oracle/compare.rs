@@ -123,7 +123,9 @@ fn holds(wanted: &Value, found: Option<&Value>) -> bool {
             }
         }
         (Value::Array(range), Some(Value::Number(n))) => match range.as_slice() {
-            [Value::Number(low), Value::Number(high)] => low.as_f64() <= n.as_f64() && n.as_f64() <= high.as_f64(),
+            [Value::Number(low), Value::Number(high)] => {
+                low.as_f64() <= n.as_f64() && n.as_f64() <= high.as_f64()
+            }
             _ => false,
         },
         (Value::Number(n), Some(Value::String(text))) => n.to_string() == *text,

@@ -53,7 +53,12 @@ pub struct LeftOut {
 pub fn listed() -> anyhow::Result<Vec<Listed>> {
     let path = root().join("tests/oracle/differences.yaml");
     let list: Vec<Listed> = serde_saphyr::from_str(&std::fs::read_to_string(&path)?)?;
-    anyhow::ensure!(list.len() <= MOST, "{} lists {} differences, at most {MOST}", path.display(), list.len());
+    anyhow::ensure!(
+        list.len() <= MOST,
+        "{} lists {} differences, at most {MOST}",
+        path.display(),
+        list.len()
+    );
     Ok(list)
 }
 
@@ -74,7 +79,13 @@ pub fn judge(case: &str, found: &[Difference], listed: &[Listed]) -> (Vec<Differ
     let gone = own
         .iter()
         .filter(|l| !found.iter().any(|d| covered(d, l)))
-        .map(|l| format!("listed as different at {}, and no longer is: strike it from the list ({})", l.at.join(", "), l.why))
+        .map(|l| {
+            format!(
+                "listed as different at {}, and no longer is: strike it from the list ({})",
+                l.at.join(", "),
+                l.why
+            )
+        })
         .collect();
     (unlisted, gone)
 }

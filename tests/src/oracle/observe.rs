@@ -17,7 +17,9 @@ pub fn text(bytes: &[u8]) -> String {
     if bytes.len() <= TEXT_LIMIT {
         return printable(bytes);
     }
-    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    let sum = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
     format!("{} bytes, checksum {sum:016x}", bytes.len())
 }
 

@@ -69,7 +69,10 @@ impl Proxy {
     pub fn admin(&self, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
         let mut stream = TcpStream::connect_timeout(&self.admin, Duration::from_secs(2))?;
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")?;
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: admin\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+        )?;
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw)?;
         let reply = super::wire::Message::parse_closed(&raw)?;

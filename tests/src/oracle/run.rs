@@ -75,7 +75,8 @@ pub struct Ready {
 pub fn prepare(file: &Path, folder: &Path, wanted: impl Fn(&str) -> bool) -> anyhow::Result<Ready> {
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default().to_owned();
     let text = std::fs::read_to_string(file)?;
-    let section: Section = serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
+    let section: Section =
+        serde_saphyr::from_str(&text).map_err(|e| anyhow::anyhow!("{}: {e}", file.display()))?;
     let admin = ports::free()?;
     let folder = folder.join(&name);
     std::fs::create_dir_all(&folder)?;
@@ -90,7 +91,12 @@ pub fn prepare(file: &Path, folder: &Path, wanted: impl Fn(&str) -> bool) -> any
     Ok(Ready { name, extra: section.bootstrap, admin, folder, cases })
 }
 
-fn prepare_case(id: &str, raw: Value, base: &BTreeMap<String, Value>, admin: u16) -> anyhow::Result<Prepared> {
+fn prepare_case(
+    id: &str,
+    raw: Value,
+    base: &BTreeMap<String, Value>,
+    admin: u16,
+) -> anyhow::Result<Prepared> {
     let Value::Object(own) = raw else { anyhow::bail!("a case is a mapping") };
     let mut all: Map<String, Value> = base.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
     all.extend(own);
@@ -113,7 +119,9 @@ fn prepare_case(id: &str, raw: Value, base: &BTreeMap<String, Value>, admin: u16
     let backends = case
         .backends
         .iter()
-        .map(|(name, script)| Backend::start(name, ports.backends.get(name).copied().unwrap_or(0), script.clone()))
+        .map(|(name, script)| {
+            Backend::start(name, ports.backends.get(name).copied().unwrap_or(0), script.clone())
+        })
         .collect::<anyhow::Result<Vec<Backend>>>()?;
     Ok(Prepared { id: id.to_owned(), case, ports, backends })
 }
@@ -160,7 +168,10 @@ impl Ready {
                 if !proxy.alive() {
                     let said = proxy.said();
                     for prepared in group {
-                        seen.insert(prepared.id.clone(), Err(format!("the process died during these cases: {said}")));
+                        seen.insert(
+                            prepared.id.clone(),
+                            Err(format!("the process died during these cases: {said}")),
+                        );
                     }
                 }
             }
@@ -179,7 +190,8 @@ impl Ready {
     }
 
     fn start(&self, binary: &Path, group: &[&Prepared]) -> anyhow::Result<Started> {
-        let parts: Vec<(&str, &Case, &Ports)> = group.iter().map(|p| (p.id.as_str(), &p.case, &p.ports)).collect();
+        let parts: Vec<(&str, &Case, &Ports)> =
+            group.iter().map(|p| (p.id.as_str(), &p.case, &p.ports)).collect();
         for prepared in group {
             prepared.backends.iter().for_each(Backend::reset);
             // Absent on the first side; the proxy opens it when it starts.
@@ -241,7 +253,8 @@ impl Ready {
             }
             upstream.insert(backend.name.clone(), entry);
         }
-        let text = std::fs::read_to_string(template::log_path(&prepared.id, &self.folder)).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(template::log_path(&prepared.id, &self.folder)).unwrap_or_default();
         let mut lines: Vec<Value> = text.lines().map(observe::log_line).collect();
         if case.unordered {
             lines.sort_by_key(Value::to_string);
@@ -321,7 +334,11 @@ fn judge_case(
     };
     let mut wrong = facts(case, envoy, "envoy: ");
     let Some(weir) = weir else {
-        return if wrong.is_empty() { Outcome::Skipped("no weir binary".to_owned()) } else { Outcome::Failed(wrong) };
+        return if wrong.is_empty() {
+            Outcome::Skipped("no weir binary".to_owned())
+        } else {
+            Outcome::Failed(wrong)
+        };
     };
     match weir {
         Some(Ok(weir)) => {

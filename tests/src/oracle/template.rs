@@ -16,8 +16,16 @@ const FILTERS: [(&str, &str, &str); 9] = [
     ("cors", "envoy.filters.http.cors", "filters.http.cors.v3.Cors"),
     ("buffer", "envoy.filters.http.buffer", "filters.http.buffer.v3.Buffer"),
     ("grpc_stats", "envoy.filters.http.grpc_stats", "filters.http.grpc_stats.v3.FilterConfig"),
-    ("proxy_protocol", "envoy.filters.listener.proxy_protocol", "filters.listener.proxy_protocol.v3.ProxyProtocol"),
-    ("http_inspector", "envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector"),
+    (
+        "proxy_protocol",
+        "envoy.filters.listener.proxy_protocol",
+        "filters.listener.proxy_protocol.v3.ProxyProtocol",
+    ),
+    (
+        "http_inspector",
+        "envoy.filters.listener.http_inspector",
+        "filters.listener.http_inspector.v3.HttpInspector",
+    ),
     ("cors_policy", "envoy.filters.http.cors", "filters.http.cors.v3.CorsPolicy"),
     ("fault_route", "envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
     ("buffer_route", "envoy.filters.http.buffer", "filters.http.buffer.v3.BufferPerRoute"),
@@ -83,7 +91,11 @@ pub fn substitute(value: &mut Value, id: &str, ports: &Ports, names: &[String], 
         }
         Value::Array(items) => items.iter_mut().for_each(|v| substitute(v, id, ports, names, admin)),
         Value::Object(map) => {
-            let keys: Vec<String> = map.keys().filter(|k| k.contains('@') && !k.starts_with("@type") || k.contains("${")).cloned().collect();
+            let keys: Vec<String> = map
+                .keys()
+                .filter(|k| k.contains('@') && !k.starts_with("@type") || k.contains("${"))
+                .cloned()
+                .collect();
             for key in keys {
                 let mut renamed = Value::String(key.clone());
                 substitute(&mut renamed, id, ports, names, admin);
@@ -115,7 +127,12 @@ pub fn merge(base: &mut Value, over: &Value) {
 }
 
 /// A bootstrap with the listeners and clusters of `cases`.
-pub fn bootstrap(extra: &Value, cases: &[(&str, &Case, &Ports)], admin: u16, folder: &Path) -> anyhow::Result<Value> {
+pub fn bootstrap(
+    extra: &Value,
+    cases: &[(&str, &Case, &Ports)],
+    admin: u16,
+    folder: &Path,
+) -> anyhow::Result<Value> {
     let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
     let mut top = json!({});
     for (id, case, ports) in cases {
@@ -153,7 +170,9 @@ fn listener(id: &str, case: &Case, ports: &Ports, folder: &Path) -> anyhow::Resu
             merge(&mut config, tcp);
             json!({ "name": "envoy.filters.network.tcp_proxy", "typed_config": config })
         }
-        None => json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager(id, case, log)? }),
+        None => {
+            json!({ "name": "envoy.filters.network.http_connection_manager", "typed_config": manager(id, case, log)? })
+        }
     };
     let mut listener = json!({
         "name": id,
@@ -207,7 +226,8 @@ fn route_config(id: &str, case: &Case) -> Value {
 
 fn access_log(id: &str, case: &Case, folder: &Path) -> Value {
     let text = || {
-        let fields: Vec<String> = LOG_FIELDS.iter().map(|(name, operator)| format!("{name}=%{operator}%")).collect();
+        let fields: Vec<String> =
+            LOG_FIELDS.iter().map(|(name, operator)| format!("{name}=%{operator}%")).collect();
         fields.join("\t") + "\n"
     };
     let format = match (&case.config.log_json, &case.config.log_format) {
@@ -270,7 +290,11 @@ fn expand(value: &mut Value) -> anyhow::Result<()> {
 
 fn clusters_of(id: &str, case: &Case, ports: &Ports) -> Vec<Value> {
     let own = case.config.clusters.iter().map(|(name, fragment)| (name.clone(), fragment.clone()));
-    let implied = case.backends.keys().filter(|n| !case.config.clusters.contains_key(*n)).map(|n| (n.clone(), json!({})));
+    let implied = case
+        .backends
+        .keys()
+        .filter(|n| !case.config.clusters.contains_key(*n))
+        .map(|n| (n.clone(), json!({})));
     own.chain(implied).map(|(name, fragment)| cluster(id, &name, fragment, case, ports)).collect()
 }
 
@@ -291,7 +315,10 @@ fn cluster(id: &str, name: &str, mut fragment: Value, case: &Case, ports: &Ports
     });
     let h2 = case.backends.get(name).is_some_and(|b| b.kind == Kind::H2);
     if h2 || http2 {
-        merge(&mut cluster, &protocol_options(&json!({ "explicit_http_config": { "http2_protocol_options": {} } })));
+        merge(
+            &mut cluster,
+            &protocol_options(&json!({ "explicit_http_config": { "http2_protocol_options": {} } })),
+        );
     }
     if let Some(options) = fragment.as_object_mut().and_then(|map| map.remove("http_options")) {
         let mut base = json!({ "explicit_http_config": { "http_protocol_options": {} } });
@@ -321,11 +348,17 @@ fn localities(listed: &[Value], ports: &Ports) -> Value {
         let mut priority = 0;
         if let Value::Object(map) = item {
             priority = map.get("priority").and_then(Value::as_u64).unwrap_or(0);
-            let rest: Map<String, Value> =
-                map.iter().filter(|(k, _)| *k != "b" && *k != "priority").map(|(k, v)| (k.clone(), v.clone())).collect();
+            let rest: Map<String, Value> = map
+                .iter()
+                .filter(|(k, _)| *k != "b" && *k != "priority")
+                .map(|(k, v)| (k.clone(), v.clone()))
+                .collect();
             merge(&mut endpoint, &Value::Object(rest));
         }
         groups.entry(priority).or_default().push(endpoint);
     }
-    groups.into_iter().map(|(priority, endpoints)| json!({ "priority": priority, "lb_endpoints": endpoints })).collect()
+    groups
+        .into_iter()
+        .map(|(priority, endpoints)| json!({ "priority": priority, "lb_endpoints": endpoints }))
+        .collect()
 }

@@ -94,7 +94,9 @@ impl Message {
 /// Text of bytes: as it is where printable, escaped else.
 pub fn printable(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => text.to_owned(),
+        Ok(text) if !text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) => {
+            text.to_owned()
+        }
         _ => bytes.escape_ascii().to_string(),
     }
 }
@@ -149,10 +151,13 @@ impl Wire {
     /// Reads the body that belongs to `message`.
     pub fn body(&mut self, message: &mut Message, role: Role, deadline: Instant) {
         let status = message.status().unwrap_or(0);
-        if role == Role::ReplyToHead || (role == Role::Reply && (status < 200 || status == 204 || status == 304)) {
+        if role == Role::ReplyToHead
+            || (role == Role::Reply && (status < 200 || status == 204 || status == 304))
+        {
             return;
         }
-        let chunked = message.header("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"));
+        let chunked =
+            message.header("transfer-encoding").is_some_and(|v| v.to_ascii_lowercase().contains("chunked"));
         let length = message.header("content-length").and_then(|v| v.trim().parse::<usize>().ok());
         match (chunked, length) {
             (true, _) => self.chunked(message, deadline),

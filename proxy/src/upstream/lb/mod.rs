@@ -1,4 +1,12 @@
 //! Load balancing: one file for each policy, one table, and the pick.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`pick`] | the pick: priority, panic, locality, then the policy |
+//! | `round_robin`, `least_request`, `random` | policies that need no hash |
+//! | `ring_hash`, `maglev` | policies that choose by a hash |
+//! | `original_dst` | hosts made on demand |
+//! | `hashing`, `murmur`, `twister` | what the hashing policies stand on |
 
 mod hashing;
 mod least_request;

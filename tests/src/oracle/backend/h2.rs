@@ -82,7 +82,12 @@ async fn exchange(
     }
 }
 
-fn seen(parts: &http::request::Parts, body: &[u8], trailers: Option<&HeaderMap>, error: Option<&str>) -> Value {
+fn seen(
+    parts: &http::request::Parts,
+    body: &[u8],
+    trailers: Option<&HeaderMap>,
+    error: Option<&str>,
+) -> Value {
     let mut headers: Vec<(String, String)> = Vec::new();
     let uri = &parts.uri;
     headers.extend(uri.scheme_str().map(|s| (":scheme".to_owned(), s.to_owned())));
@@ -175,7 +180,11 @@ fn body_of(reply: &ReplyFields) -> Bytes {
 }
 
 /// Sends within the window that the peer grants.
-pub(crate) async fn send_all(stream: &mut h2::SendStream<Bytes>, mut data: Bytes, end: bool) -> anyhow::Result<()> {
+pub(crate) async fn send_all(
+    stream: &mut h2::SendStream<Bytes>,
+    mut data: Bytes,
+    end: bool,
+) -> anyhow::Result<()> {
     while !data.is_empty() {
         stream.reserve_capacity(data.len());
         let granted = std::future::poll_fn(|cx| stream.poll_capacity(cx)).await;

@@ -16,7 +16,10 @@ pub(super) fn serve(stream: TcpStream, shared: &Shared) {
     let mut wire = Wire::new(stream);
     let at = shared.record(json!({ "received": "", "end": "open" }));
     let heard = script::follow(&mut wire, &shared.script.steps, "GET");
-    shared.amend(at, json!({ "received": printable(&heard.bytes), "end": heard.end.map_or("open", |e| e.word()) }));
+    shared.amend(
+        at,
+        json!({ "received": printable(&heard.bytes), "end": heard.end.map_or("open", |e| e.word()) }),
+    );
 }
 
 /// Listens with an empty queue and fills it, so that further connects are left without an answer.

@@ -225,8 +225,12 @@ pub fn frame_grpc(message: &str) -> Vec<u8> {
 pub fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
     let mut map = HeaderMap::new();
     for line in lines {
-        let (name, value) = line.split_once(':').ok_or_else(|| anyhow::anyhow!("header without colon: {line}"))?;
-        map.append(HeaderName::from_bytes(name.trim().to_ascii_lowercase().as_bytes())?, HeaderValue::from_bytes(value.trim().as_bytes())?);
+        let (name, value) =
+            line.split_once(':').ok_or_else(|| anyhow::anyhow!("header without colon: {line}"))?;
+        map.append(
+            HeaderName::from_bytes(name.trim().to_ascii_lowercase().as_bytes())?,
+            HeaderValue::from_bytes(value.trim().as_bytes())?,
+        );
     }
     Ok(map)
 }
@@ -234,7 +238,9 @@ pub fn parse_headers(lines: &[String]) -> anyhow::Result<HeaderMap> {
 /// A map as header lines.
 pub fn header_list(map: &HeaderMap) -> Vec<(String, String)> {
     map.iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().iter().map(|b| char::from(*b)).collect()))
+        .map(|(name, value)| {
+            (name.as_str().to_owned(), value.as_bytes().iter().map(|b| char::from(*b)).collect())
+        })
         .collect()
 }
 

@@ -93,7 +93,11 @@ impl<'a> Client<'a> {
             None => Wire::new(connect(self.port)?),
         };
         let own = wire.stream.local_addr()?;
-        let seen = if item.steps.is_empty() { h1::exchange(&mut wire, item) } else { script::observe(&mut wire, item) };
+        let seen = if item.steps.is_empty() {
+            h1::exchange(&mut wire, item)
+        } else {
+            script::observe(&mut wire, item)
+        };
         if let Some(name) = &item.conn {
             self.h1.insert(name.clone(), wire);
         }
