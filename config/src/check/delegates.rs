@@ -1,6 +1,6 @@
 //! VirtualServices that hand a part of their rules to others.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::{Findings, Registry};
 use crate::kinds::Resource;
@@ -9,6 +9,10 @@ use crate::world::World;
 
 pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
     let mut referenced = HashSet::new();
+    let key = |service: &'_ Resource<VirtualService>| {
+        (service.meta.namespace.clone(), service.meta.name.value.clone())
+    };
+    let known: HashMap<_, _> = world.virtual_services.iter().map(|service| (key(service), service)).collect();
     for service in &world.virtual_services {
         for rule in &service.spec.http {
             let Some(delegate) = &rule.delegate else { continue };
@@ -18,10 +22,7 @@ pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>
                 .map_or(service.meta.namespace.as_str(), |namespace| namespace.as_str());
             let name = delegate.name.as_str();
             referenced.insert((namespace, name));
-            let target = world
-                .virtual_services
-                .iter()
-                .find(|other| other.meta.namespace == namespace && *other.meta.name == name);
+            let target = known.get(&(namespace.to_owned(), name.to_owned())).copied();
             match target {
                 None => {
                     let message = format!("there is no VirtualService {namespace}/{name} to delegate to");

@@ -1,6 +1,6 @@
 //! Gateways, and the references to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::hosts::{MESH, gateways, valid_host};
 use super::{Findings, Registry};
@@ -42,8 +42,13 @@ pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>
             }
         }
     }
+    let names = world
+        .gateways
+        .iter()
+        .map(|gateway| (format!("{}/{}", gateway.meta.namespace, gateway.meta.name), gateway));
+    let names: BTreeMap<String, &Resource<Gateway>> = names.collect();
     for service in &world.virtual_services {
-        references(service, world, findings);
+        references(service, &names, findings);
     }
 }
 
@@ -113,24 +118,22 @@ fn one_server(server: &Server, gateway: &Resource<Gateway>, findings: &mut Findi
 }
 
 /// Gateways that a VirtualService names, and whether its hosts are served there.
-fn references(service: &Resource<VirtualService>, world: &World, findings: &mut Findings<'_>) {
-    let names: Vec<String> = world
-        .gateways
-        .iter()
-        .map(|gateway| format!("{}/{}", gateway.meta.namespace, gateway.meta.name))
-        .collect();
+fn references(
+    service: &Resource<VirtualService>,
+    known: &BTreeMap<String, &Resource<Gateway>>,
+    findings: &mut Findings<'_>,
+) {
     let bound = gateways(service);
     for name in bound.iter().filter(|name| name.value != MESH) {
-        let found = world.gateways.iter().zip(&names).find(|(_, full)| **full == name.value);
-        match found {
-            Some((gateway, _)) => unserved(service, gateway, findings),
+        match known.get(&name.value) {
+            Some(gateway) => unserved(service, gateway, findings),
             None => {
-                let severity = if names.is_empty() { Severity::Warning } else { Severity::Error };
-                let candidates: Vec<&str> = names.iter().map(String::as_str).collect();
+                let severity = if known.is_empty() { Severity::Warning } else { Severity::Error };
+                let candidates: Vec<&str> = known.keys().map(String::as_str).collect();
                 let remedy = match nearest(name, &candidates) {
                     Some(meant) => format!("did you mean `{meant}`?"),
-                    None if names.is_empty() => "no Gateway at all is among what was read".to_owned(),
-                    None => format!("there are: {}", names.join(", ")),
+                    None if known.is_empty() => "no Gateway at all is among what was read".to_owned(),
+                    None => format!("there are: {}", candidates.join(", ")),
                 };
                 findings.add(
                     severity,

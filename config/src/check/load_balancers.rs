@@ -82,12 +82,12 @@ fn hash(hash: &ConsistentHash, findings: &mut Findings<'_>) {
         let message = format!("a ring of {size} is too large");
         findings.error("out-of-range", size.span, message, format!("write {MAX_RING} or less"));
     }
-    if let Some(size) = hash.maglev.as_ref().and_then(|maglev| maglev.table_size.as_ref()) {
-        if size.value > MAX_TABLE || !is_prime(size.value) {
-            let message =
-                format!("the size of Maglev's table must be a prime of at most {MAX_TABLE}, this is {size}");
-            findings.error("out-of-range", size.span, message, "65537 is a good one");
-        }
+    if let Some(size) = hash.maglev.as_ref().and_then(|maglev| maglev.table_size.as_ref())
+        && (size.value > MAX_TABLE || !is_prime(size.value))
+    {
+        let message =
+            format!("the size of Maglev's table must be a prime of at most {MAX_TABLE}, this is {size}");
+        findings.error("out-of-range", size.span, message, "65537 is a good one");
     }
 }
 
@@ -96,7 +96,7 @@ fn is_prime(number: u32) -> bool {
     number >= 2
         && (2..)
             .take_while(|divisor: &u32| divisor.saturating_mul(*divisor) <= number)
-            .all(|divisor| number % divisor != 0)
+            .all(|divisor| !number.is_multiple_of(divisor))
 }
 
 fn locality(locality: &LocalityLb, outlier: bool, findings: &mut Findings<'_>) {

@@ -1,6 +1,6 @@
 //! Which services a world has, by full name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::kinds::Resource;
 use crate::kinds::destination_rule::DestinationRule;
@@ -26,13 +26,21 @@ pub struct Registry<'w> {
     world: &'w World,
     exact: BTreeMap<String, Known>,
     wildcards: Vec<(String, Known)>,
+    rules: HashMap<String, Vec<&'w Resource<DestinationRule>>>,
+    wild_rules: Vec<(String, &'w Resource<DestinationRule>)>,
 }
 
 impl<'w> Registry<'w> {
     /// Collects them.
     #[must_use]
     pub fn new(world: &'w World) -> Self {
-        let mut registry = Self { world, exact: BTreeMap::new(), wildcards: Vec::new() };
+        let mut registry = Self {
+            world,
+            exact: BTreeMap::new(),
+            wildcards: Vec::new(),
+            rules: HashMap::new(),
+            wild_rules: Vec::new(),
+        };
         for service in &world.services {
             let ports = &service.spec.ports;
             let ports =
@@ -51,6 +59,14 @@ impl<'w> Registry<'w> {
             let known = Known { ports: ports.collect(), alias: false };
             for host in &entry.spec.hosts {
                 registry.add(host.to_ascii_lowercase(), known.clone());
+            }
+        }
+        for rule in &world.destination_rules {
+            let host = registry.resolve(&rule.spec.host, &rule.meta.namespace);
+            if is_wildcard(&host) {
+                registry.wild_rules.push((host, rule));
+            } else {
+                registry.rules.entry(host).or_default().push(rule);
             }
         }
         registry
@@ -131,12 +147,16 @@ impl<'w> Registry<'w> {
     }
 
     /// The DestinationRules for a full name.
-    pub fn rules(&self, host: &str) -> impl Iterator<Item = &'w Resource<DestinationRule>> {
-        let host = host.to_owned();
-        self.world.destination_rules.iter().filter(move |rule| {
-            let pattern = resolve_host(&rule.spec.host, &rule.meta.namespace, &self.world.mesh.domain);
-            host_covers(&pattern, &host)
-        })
+    pub fn rules<'r>(
+        &'r self,
+        host: &'r str,
+    ) -> impl Iterator<Item = &'w Resource<DestinationRule>> + use<'r, 'w> {
+        let wild = self
+            .wild_rules
+            .iter()
+            .filter(move |(pattern, _)| host_covers(pattern, host))
+            .map(|(_, rule)| *rule);
+        self.rules.get(host).into_iter().flatten().copied().chain(wild)
     }
 }
 

@@ -1,19 +1,32 @@
 //! Subsets of DestinationRules: do their labels select any endpoint?
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Findings, Registry};
 use crate::kinds::Resource;
-use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::service::Service;
+use crate::kinds::service_entry::ServiceEntry;
 use crate::world::World;
 
 type Labels = BTreeMap<String, String>;
 
 pub(super) fn check(world: &World, registry: &Registry<'_>, findings: &mut Findings<'_>) {
     let labels = Workloads::new(world);
+    let mut services: HashMap<String, Vec<Backing<'_>>> = HashMap::new();
+    for service in &world.services {
+        let host = registry.resolve(&service.meta.name, &service.meta.namespace);
+        services.entry(host).or_default().push(Backing::Service(service));
+    }
+    for entry in &world.service_entries {
+        for host in &entry.spec.hosts {
+            services.entry(host.to_ascii_lowercase()).or_default().push(Backing::Entry(entry));
+        }
+    }
     for rule in world.destination_rules.iter().filter(|rule| !rule.meta.broken) {
-        let Some(endpoints) = endpoints(rule, &labels, world, registry) else { continue };
+        let host = registry.resolve(&rule.spec.host, &rule.meta.namespace);
+        let Some(endpoints) = services.get(&host).and_then(|backing| endpoints(backing, &labels)) else {
+            continue;
+        };
         for subset in &rule.spec.subsets {
             if endpoints.iter().any(|labels| includes(labels, &subset.labels)) {
                 continue;
@@ -57,26 +70,27 @@ impl<'w> Workloads<'w> {
     }
 }
 
-/// Labels of the endpoints that are known of a rule's host; `None` if nothing is known.
-fn endpoints<'w>(
-    rule: &Resource<DestinationRule>,
-    workloads: &Workloads<'w>,
-    world: &'w World,
-    registry: &Registry<'_>,
-) -> Option<Vec<&'w Labels>> {
-    let host = registry.resolve(&rule.spec.host, &rule.meta.namespace);
+/// What a host's endpoints are known by.
+enum Backing<'w> {
+    Service(&'w Resource<Service>),
+    Entry(&'w Resource<ServiceEntry>),
+}
+
+/// Labels of the endpoints that are known of a host; `None` if nothing is known.
+fn endpoints<'w>(backing: &[Backing<'w>], workloads: &Workloads<'w>) -> Option<Vec<&'w Labels>> {
     let mut found = Vec::new();
-    let named =
-        |service: &&Resource<Service>| registry.resolve(&service.meta.name, &service.meta.namespace) == host;
-    for service in world.services.iter().filter(named).filter(|service| !service.spec.selector.is_empty()) {
-        found.extend(workloads.selected(&service.meta.namespace, &service.spec.selector));
-    }
-    for entry in
-        world.service_entries.iter().filter(|entry| entry.spec.hosts.iter().any(|name| **name == host))
-    {
-        found.extend(entry.spec.endpoints.iter().map(|endpoint| &endpoint.labels));
-        if let Some(selector) = &entry.spec.workload_selector {
-            found.extend(workloads.selected(&entry.meta.namespace, &selector.labels));
+    for part in backing {
+        match part {
+            Backing::Service(service) if service.spec.selector.is_empty() => {}
+            Backing::Service(service) => {
+                found.extend(workloads.selected(&service.meta.namespace, &service.spec.selector))
+            }
+            Backing::Entry(entry) => {
+                found.extend(entry.spec.endpoints.iter().map(|endpoint| &endpoint.labels));
+                if let Some(selector) = &entry.spec.workload_selector {
+                    found.extend(workloads.selected(&entry.meta.namespace, &selector.labels));
+                }
+            }
         }
     }
     (!found.is_empty()).then_some(found)
