@@ -1,6 +1,7 @@
 //! The control thread's work: messages in, compiled snapshots out.
 
 pub mod compile;
+pub mod dns;
 
 use crate::base::Name;
 use crate::live::cluster::ClusterLive;

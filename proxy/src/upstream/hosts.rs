@@ -18,7 +18,8 @@ pub fn unresolved(_: &Name) -> Option<Vec<IpAddr>> {
     None
 }
 
-/// Sets the cluster's limits. To be called when a version of the cluster is published, before its hosts.
+/// Sets the cluster's limits. [`publish`] does it too; to be called when a version comes into force whose hosts are
+/// not published anew.
 pub fn limit(cluster: &Cluster) {
     for (breakers, thresholds) in cluster.live.breakers.iter().zip(&cluster.breakers) {
         breakers.set(&Limits::from(thresholds));
@@ -28,6 +29,7 @@ pub fn limit(cluster: &Cluster) {
 /// Builds the host set and its balancer's tables and publishes them to all workers. Not for workers: a Maglev table
 /// of a large cluster takes milliseconds.
 pub fn publish(cluster: &Cluster, assignment: &Assignment, resolved: Resolved<'_>) {
+    limit(cluster);
     let localities = assignment.localities.iter().map(|locality| WantedLocality {
         name: locality.locality.clone(),
         weight: locality.weight,

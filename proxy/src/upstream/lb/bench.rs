@@ -6,8 +6,10 @@ use crate::base::rng::Rng;
 use crate::live::cluster::{ClusterLive, Wanted, WantedLocality};
 use crate::live::host::{Attributes, Host};
 use crate::live::hostset::{HostSet, Members, Settings};
-use crate::model::cluster::LbPolicy;
+use crate::model::cluster::{Assignment, Cluster, Discovery, LbPolicy, UpstreamHttp, UpstreamProtocol};
+use crate::model::http::{Http1Options, Http2Options};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One host of a test: weight and flags.
 pub(crate) type Spec = (u32, u32);
@@ -88,4 +90,39 @@ impl Bench {
 /// How often each index occurs.
 pub(crate) fn shares(picks: &[usize], hosts: usize) -> Vec<usize> {
     (0..hosts).map(|host| picks.iter().filter(|p| **p == host).count()).collect()
+}
+
+/// A compiled cluster without endpoints and with defaults, live under its name.
+pub(crate) fn cluster(name: &str, lb: LbPolicy) -> Cluster {
+    let name: crate::base::Name = name.into();
+    Cluster {
+        live: crate::live::clusters().get_or_make(&name),
+        stat_name: name.clone(),
+        name,
+        discovery: Discovery::Static,
+        assignment: Assignment::default(),
+        connect_timeout: Duration::from_secs(5),
+        lb,
+        panic_threshold: 50,
+        fail_traffic_on_panic: false,
+        locality_weighted: false,
+        breakers: Default::default(),
+        outlier: None,
+        http: UpstreamHttp {
+            protocol: UpstreamProtocol::Http1,
+            idle_timeout: Some(Duration::from_secs(3600)),
+            max_connection_duration: None,
+            max_requests_per_connection: None,
+            max_stream_duration: None,
+            max_headers_count: 100,
+            max_response_headers: 80 << 10,
+            http1: Http1Options::default(),
+            http2: Http2Options::default(),
+        },
+        keepalive: None,
+        source: None,
+        buffer_limit: 1 << 20,
+        pool_per_connection: false,
+        metadata: None,
+    }
 }
