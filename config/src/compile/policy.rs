@@ -49,7 +49,7 @@ impl<'w> Rules<'w> {
                 ),
             })
             .collect();
-        rules.sort_by(|a, b| super::age(a.meta).cmp(&super::age(b.meta)));
+        rules.sort_by_key(|rule| super::age(rule.meta));
         Self { rules, root_namespace: &world.mesh.root_namespace }
     }
 

@@ -16,6 +16,10 @@ pub(crate) enum Part {
     UpstreamTls,
     /// `transport_socket` of filter chains, and the chains that need one.
     DownstreamTls,
+    /// `transport_socket_connect_timeout` of filter chains.
+    HandshakeTimeout,
+    /// Clusters that use one address of a name at a time (LOGICAL_DNS).
+    LogicalDns,
     /// Choice of the chain by ALPN or SNI, with the listener filters that find them out.
     ChainsByProtocol,
     /// The listeners 15001 and 15006 that redirected traffic arrives on, and those that it is handed to.
@@ -40,12 +44,8 @@ pub(crate) enum Part {
     RetryPriority,
     /// `slow_start_config`.
     SlowStart,
-    /// `circuit_breakers.retry_budget`.
-    RetryBudget,
     /// PROXY protocol towards the upstream.
     UpstreamProxyProtocol,
-    /// Priorities and weights of localities.
-    LocalityLoadBalancing,
     /// `tunneling_config` of the TCP proxy.
     Tunnelling,
 }
@@ -54,6 +54,8 @@ pub(crate) enum Part {
 const NOT_IN_WEIR: &[Part] = &[
     Part::UpstreamTls,
     Part::DownstreamTls,
+    Part::HandshakeTimeout,
+    Part::LogicalDns,
     Part::ChainsByProtocol,
     Part::Interception,
     Part::PeerMetadata,
@@ -66,9 +68,7 @@ const NOT_IN_WEIR: &[Part] = &[
     Part::CaresResolver,
     Part::RetryPriority,
     Part::SlowStart,
-    Part::RetryBudget,
     Part::UpstreamProxyProtocol,
-    Part::LocalityLoadBalancing,
     Part::Tunnelling,
 ];
 

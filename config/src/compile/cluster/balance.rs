@@ -97,19 +97,14 @@ fn slow_start(ctx: &Context<'_>, balancer: &LoadBalancer) -> Option<SlowStartCon
 }
 
 /// How the rule treats localities. Failover takes effect only with outlier detection.
-pub(super) fn locality<'w>(ctx: &Context<'_>, policy: &Policy<'w>) -> LocalityPolicy<'w> {
+pub(super) fn locality<'w>(policy: &Policy<'w>) -> LocalityPolicy<'w> {
     let setting = policy.load_balancer.and_then(|balancer| balancer.locality_lb_setting.as_ref());
     let outliers = policy.outliers.is_some();
     let Some(setting) = setting else {
         // The mesh's own setting is on, without rules: nearest first, where failures are noticed.
-        let on = outliers && ctx.target.has(Part::LocalityLoadBalancing);
-        return if on { LocalityPolicy::Failover(Vec::new()) } else { LocalityPolicy::None };
+        return if outliers { LocalityPolicy::Failover(Vec::new()) } else { LocalityPolicy::None };
     };
     if setting.enabled.as_ref().is_some_and(|enabled| !enabled.value) {
-        return LocalityPolicy::None;
-    }
-    let consequence = "all localities are used alike";
-    if !ctx.has_or_says(Part::LocalityLoadBalancing, "localityLbSetting", consequence, setting.span) {
         return LocalityPolicy::None;
     }
     if !setting.distribute.is_empty() {

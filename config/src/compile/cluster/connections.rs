@@ -8,7 +8,6 @@ use weir_proto::envoy::extensions::upstreams::http::v3 as upstream;
 
 use super::super::context::Context;
 use super::super::policy::Policy;
-use super::super::target::Part;
 use super::super::wire;
 use super::protocol::{Upstream, options};
 use crate::kinds::destination_rule::{ConnectionPool, OutlierDetection, TcpKeepalive};
@@ -42,7 +41,6 @@ fn positive(field: &Option<Spanned<i32>>) -> Option<u32> {
 
 /// Applies `connectionPool`: limits, timeouts, HTTP options. `outbound` is false for the node's own ports.
 pub(super) fn apply_pool(
-    ctx: &Context<'_>,
     built: &mut cluster::Cluster,
     policy: &Policy<'_>,
     speaks: Upstream,
@@ -64,21 +62,15 @@ pub(super) fn apply_pool(
         }
     }
     if let Some(budget) = policy.retry_budget {
-        if ctx.has_or_says(
-            Part::RetryBudget,
-            "retryBudget",
-            "retries are limited by maxRetries alone",
-            budget.span,
-        ) {
-            let percent = budget.percent.as_ref().map_or(DEFAULT_RETRY_PERCENT, |percent| percent.value);
-            let least =
-                budget.min_retry_concurrency.as_ref().map_or(DEFAULT_RETRY_CONCURRENCY, |least| least.value);
-            limits.retry_budget = Some(cluster::circuit_breakers::thresholds::RetryBudget {
-                budget_percent: Some(wire::percent(percent)),
-                min_retry_concurrency: Some(wire::u32v(least)),
-                ..cluster::circuit_breakers::thresholds::RetryBudget::default()
-            });
-        }
+        let percent = budget.percent.as_ref().map_or(DEFAULT_RETRY_PERCENT, |percent| percent.value);
+        let least = budget.min_retry_concurrency.as_ref();
+        limits.retry_budget = Some(cluster::circuit_breakers::thresholds::RetryBudget {
+            budget_percent: Some(wire::percent(percent)),
+            min_retry_concurrency: Some(wire::u32v(
+                least.map_or(DEFAULT_RETRY_CONCURRENCY, |least| least.value),
+            )),
+            ..cluster::circuit_breakers::thresholds::RetryBudget::default()
+        });
     }
     built.circuit_breakers =
         Some(cluster::CircuitBreakers { thresholds: vec![limits], ..cluster::CircuitBreakers::default() });

@@ -76,7 +76,7 @@ fn one(ctx: &Context<'_>, inbound: &InboundPort<'_>) -> Option<cluster::Cluster>
     let rule = ctx.rules.of_service(service, ctx.node);
     let policy = rule.effective(port.number, None);
     let speaks = Upstream::of(ctx, port.protocol, &policy, false);
-    connections::apply_pool(ctx, &mut built, &policy, speaks, None);
+    connections::apply_pool(&mut built, &policy, speaks, None);
     let mut fields = BTreeMap::new();
     fields.insert("services", super::services_value(inbound.services.iter().map(|(service, _)| *service)));
     // Subsets mean nothing to the pod itself: a rule without a policy does not count.

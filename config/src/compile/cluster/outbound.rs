@@ -79,9 +79,17 @@ impl<'w> One<'_, 'w> {
             _ if balance::is_passthrough(&policy) && ctx.target.has(Part::Interception) => {
                 Resolution::Passthrough
             }
+            Resolution::DnsRoundRobin => {
+                let what = format!("resolution DNS_ROUND_ROBIN of {host}");
+                let consequence = "all addresses of the name are used";
+                match ctx.has_or_says(Part::LogicalDns, &what, consequence, self.service.span) {
+                    true => Resolution::DnsRoundRobin,
+                    false => Resolution::Dns,
+                }
+            }
             other => other,
         };
-        let locality = balance::locality(ctx, &policy);
+        let locality = balance::locality(&policy);
         let assignment = self.assignment(ctx, &name, naming, &policy, locality.clone());
         let by_name = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         if by_name && assignment.endpoints.iter().all(|group| group.lb_endpoints.is_empty()) {
@@ -157,7 +165,7 @@ impl<'w> One<'_, 'w> {
         });
         let tls = policy.tls.and_then(|tls| self.tls_options(ctx, tls));
         let speaks = Upstream::of(ctx, self.port.protocol, policy, true);
-        connections::apply_pool(ctx, cluster, policy, speaks, tls);
+        connections::apply_pool(cluster, policy, speaks, tls);
         if let Some(outliers) = policy.outliers {
             connections::apply_outliers(ctx, cluster, outliers);
         }

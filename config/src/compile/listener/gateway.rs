@@ -70,7 +70,7 @@ fn chains(ctx: &Context<'_>, servers: &[Server<'_>], listener_name: &str) -> Vec
 fn of_http(ctx: &Context<'_>, server: &Server<'_>, listener_name: &str) -> Option<listener::FilterChain> {
     let routes = Routes::Named(server.route_name()?);
     let filter = http::manager(ctx, Side::Gateway, &format!("outbound_{listener_name}"), routes);
-    Some(with_names(super::chain(vec![filter]), server))
+    Some(with_names(super::chain(ctx, vec![filter]), server))
 }
 
 /// A chain behind TLS is for the server's hosts.
@@ -102,7 +102,7 @@ fn of_tcp(ctx: &Context<'_>, server: &Server<'_>) -> Option<listener::FilterChai
         let remedy = "add a VirtualService with this gateway and `tcp:`";
         ctx.report(Diagnostic::warning("port-without-route", message).remedy(remedy), server.span);
     }
-    way.map(|way| with_names(way.chain(), server))
+    way.map(|way| with_names(way.chain(ctx), server))
 }
 
 /// TLS that passes through, by SNI: as the TLS rules of the gateway's VirtualServices say.
@@ -126,7 +126,7 @@ fn of_passthrough(ctx: &Context<'_>, server: &Server<'_>) -> Vec<listener::Filte
                     continue;
                 }
                 if let Some(way) = tcp::by_rule(ctx, &rule.route, from, &place, rule.span) {
-                    chains.push(by_sni(way.chain(), names));
+                    chains.push(by_sni(way.chain(ctx), names));
                 }
             }
         }
@@ -153,7 +153,7 @@ fn of_auto_passthrough(ctx: &Context<'_>, server: &Server<'_>) -> Vec<listener::
             let subsets = rules.subsets.iter().map(|subset| subset.name.as_str());
             for subset in std::iter::once("").chain(subsets) {
                 let name = sni_name(port.number, subset, &service.hostname);
-                let mut chain = super::chain(tcp::plain(ctx, &name));
+                let mut chain = super::chain(ctx, tcp::plain(ctx, &name));
                 chain.filter_chain_match = Some(listener::FilterChainMatch {
                     server_names: vec![name],
                     application_protocols: ISTIO_ALPN.iter().map(|name| (*name).to_owned()).collect(),

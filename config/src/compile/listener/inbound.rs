@@ -42,7 +42,7 @@ fn one(ctx: &Context<'_>, ip: &str, inbound: &InboundPort<'_>) -> Option<listene
         Shape::Tls | Shape::Tcp => tcp::plain(ctx, &cluster),
         Shape::Skipped => return None,
     };
-    built.filter_chains.push(super::chain(filters));
+    built.filter_chains.push(super::chain(ctx, filters));
     Some(built)
 }
 

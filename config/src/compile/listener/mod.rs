@@ -58,10 +58,11 @@ fn listener_filter(name: &str, config: pb::Any) -> listener::ListenerFilter {
     }
 }
 
-fn chain(filters: Vec<listener::Filter>) -> listener::FilterChain {
+fn chain(ctx: &Context<'_>, filters: Vec<listener::Filter>) -> listener::FilterChain {
+    let limit = ctx.target.has(Part::HandshakeTimeout).then(|| wire::seconds(HANDSHAKE_SECONDS));
     listener::FilterChain {
         filters,
-        transport_socket_connect_timeout: Some(wire::seconds(HANDSHAKE_SECONDS)),
+        transport_socket_connect_timeout: limit,
         ..listener::FilterChain::default()
     }
 }

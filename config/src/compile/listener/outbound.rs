@@ -55,12 +55,12 @@ fn beside(ctx: &Context<'_>) -> Vec<listener::Listener> {
         let chain = if by_http {
             say_what_is_guessed(ctx, &spoken);
             let routes = Routes::Named(number.to_string());
-            super::chain(vec![http::manager(ctx, Side::Outbound, &format!("outbound_{name}"), routes)])
+            super::chain(ctx, vec![http::manager(ctx, Side::Outbound, &format!("outbound_{name}"), routes)])
         } else {
             let Some((service, port)) = members.first() else {
                 continue;
             };
-            tcp::to_service(ctx, service, port).chain()
+            tcp::to_service(ctx, service, port).chain(ctx)
         };
         for (service, port) in opaque.iter().skip(usize::from(!by_http)) {
             let message = format!(
@@ -104,17 +104,17 @@ fn redirected(ctx: &Context<'_>) -> Vec<listener::Listener> {
                     with_http.insert(port.number, true);
                 }
                 (Shape::Tcp, Some(vip)) => {
-                    let chain = tcp::to_service(ctx, service, port).chain();
+                    let chain = tcp::to_service(ctx, service, port).chain(ctx);
                     listeners.push(handed(ctx, &vip, port.number, vec![chain], None));
                 }
                 (Shape::Detected, Some(vip)) => {
                     let name = format!("{}:{}", service.hostname, port.number);
                     let chain = plain_http(ctx, &format!("{vip}_{}", port.number), name);
-                    let rest = tcp::to_service(ctx, service, port).chain();
+                    let rest = tcp::to_service(ctx, service, port).chain(ctx);
                     listeners.push(handed(ctx, &vip, port.number, vec![chain], Some(rest)));
                 }
                 (Shape::Tls, Some(vip)) if !service.external => {
-                    let chain = tcp::to_service(ctx, service, port).chain();
+                    let chain = tcp::to_service(ctx, service, port).chain(ctx);
                     listeners.push(handed(ctx, &vip, port.number, vec![chain], None));
                 }
                 (Shape::Tls, _) => {
@@ -122,7 +122,7 @@ fn redirected(ctx: &Context<'_>) -> Vec<listener::Listener> {
                     of_tls(ctx, service, port, chains);
                 }
                 (Shape::Tcp | Shape::Detected, None) => {
-                    let chain = tcp::to_service(ctx, service, port).chain();
+                    let chain = tcp::to_service(ctx, service, port).chain(ctx);
                     shared.entry(port.number).or_default().push(chain);
                 }
                 (Shape::Skipped, _) => {}
@@ -147,7 +147,7 @@ fn redirected(ctx: &Context<'_>) -> Vec<listener::Listener> {
 
 fn plain_http(ctx: &Context<'_>, name: &str, routes: String) -> listener::FilterChain {
     let manager = http::manager(ctx, Side::Outbound, &format!("outbound_{name}"), Routes::Named(routes));
-    let mut chain = super::chain(vec![manager]);
+    let mut chain = super::chain(ctx, vec![manager]);
     chain.filter_chain_match = Some(listener::FilterChainMatch {
         transport_protocol: "raw_buffer".to_owned(),
         application_protocols: PLAIN_HTTP.iter().map(|name| (*name).to_owned()).collect(),
@@ -185,14 +185,17 @@ fn of_tls(ctx: &Context<'_>, service: &Service, port: &Port, chains: &mut Vec<li
                 }
                 if let Some(way) = tcp::by_rule(ctx, &rule.route, from, &place, rule.span) {
                     ruled = true;
-                    add(by_sni(way.chain(), one.sni_hosts.iter().map(|name| name.value.clone()).collect()));
+                    add(by_sni(
+                        way.chain(ctx),
+                        one.sni_hosts.iter().map(|name| name.value.clone()).collect(),
+                    ));
                 }
             }
         }
     }
     if !ruled {
         let way = tcp::to_service(ctx, service, port);
-        add(by_sni(way.chain(), vec![service.hostname.clone()]));
+        add(by_sni(way.chain(ctx), vec![service.hostname.clone()]));
     }
 }
 

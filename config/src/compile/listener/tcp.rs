@@ -27,8 +27,8 @@ pub(super) struct Way {
 }
 
 impl Way {
-    pub(super) fn chain(self) -> listener::FilterChain {
-        listener::FilterChain { metadata: self.metadata, ..super::chain(self.filters) }
+    pub(super) fn chain(self, ctx: &Context<'_>) -> listener::FilterChain {
+        listener::FilterChain { metadata: self.metadata, ..super::chain(ctx, self.filters) }
     }
 }
 
@@ -57,10 +57,10 @@ pub(super) fn to_service(ctx: &Context<'_>, service: &Service, port: &Port) -> W
         if !from.hosts.iter().any(|(host, _)| crate::world::host_covers(host, &service.hostname)) {
             continue;
         }
-        if let Some(rule) = from.tcp.iter().find(|rule| applies(ctx, rule, from, &place)) {
-            if let Some(way) = by_rule(ctx, &rule.route, from, &place, rule.span) {
-                return way;
-            }
+        if let Some(rule) = from.tcp.iter().find(|rule| applies(ctx, rule, from, &place))
+            && let Some(way) = by_rule(ctx, &rule.route, from, &place, rule.span)
+        {
+            return way;
         }
     }
     let cluster = outbound_name(port.number, "", &service.hostname);

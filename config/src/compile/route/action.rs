@@ -29,7 +29,7 @@ pub(super) fn forward(
     let timeout =
         spec.timeout.as_ref().map_or_else(pb::Duration::default, |limit| wire::duration(limit.value));
     let mut action = route::RouteAction {
-        timeout: Some(timeout.clone()),
+        timeout: Some(timeout),
         max_grpc_timeout: Some(timeout),
         request_mirror_policies: mirrors(ctx, rule, place),
         ..route::RouteAction::default()
