@@ -17,6 +17,7 @@
 pub mod any;
 mod base64;
 mod dump;
+mod encode;
 mod error;
 mod parse;
 mod path;

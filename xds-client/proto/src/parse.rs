@@ -3,6 +3,7 @@
 use prost::{Message, Name};
 use prost_reflect::DynamicMessage;
 
+use crate::encode;
 use crate::error::{Finding, ParseError, Problem};
 use crate::path::FieldPath;
 use crate::pool::Pool;
@@ -132,7 +133,7 @@ impl Source<'_> {
     }
 
     fn concrete<M: Message + Default>(&self, message: &DynamicMessage) -> Result<M, ParseError> {
-        M::decode(message.encode_to_vec().as_slice())
+        M::decode(encode::to_bytes(message).as_slice())
             .map_err(|error| self.error(vec![self.whole(format!("cannot be encoded: {error}"))]))
     }
 

@@ -1,10 +1,10 @@
 //! `google.protobuf.Any`: a map whose `@type` says which message its other entries are.
 
-use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 
 use super::{Reader, well_known};
 use crate::any::name_in_url;
+use crate::encode;
 use crate::text::{Content, Key, Node, crop};
 
 /// Number of `type_url` and of `value` in google.protobuf.Any.
@@ -33,16 +33,15 @@ pub(super) fn read(reader: &mut Reader<'_>, desc: &MessageDescriptor, node: &Nod
     let Some(inner) = reader.pool.get_message_by_name(name) else {
         return reader.refuse(url_node.at, format!("unknown type {:?}", crop(name)));
     };
-    let rest: Vec<(Key, Node)> = entries.iter().filter(|(key, _)| key.name != "@type").cloned().collect();
     let message = if well_known::has_own_form(name) {
-        value_of(reader, &inner, node, &rest)?
+        value_of(reader, &inner, node, entries)?
     } else {
         let mut message = DynamicMessage::new(inner);
-        reader.fill(&mut message, &rest);
+        reader.fill(&mut message, entries, true);
         message
     };
     any.set_field_by_number(TYPE_URL, Value::String(url.clone()));
-    any.set_field_by_number(VALUE, Value::Bytes(message.encode_to_vec().into()));
+    any.set_field_by_number(VALUE, Value::Bytes(encode::to_bytes(&message).into()));
     Some(any)
 }
 
@@ -53,7 +52,8 @@ fn value_of(
     node: &Node,
     entries: &[(Key, Node)],
 ) -> Option<DynamicMessage> {
-    match entries {
+    let rest: Vec<&(Key, Node)> = entries.iter().filter(|(key, _)| key.name != "@type").collect();
+    match rest.as_slice() {
         [(key, value)] if key.name == "value" => reader.message(desc, value),
         [] if desc.full_name() == "google.protobuf.Empty" => Some(DynamicMessage::new(desc.clone())),
         [] => reader.refuse(node.at, format!("needs \"value\", the {} itself", desc.full_name())),

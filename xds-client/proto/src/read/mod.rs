@@ -54,15 +54,18 @@ impl<'p> Reader<'p> {
             return self.needs(node, &format!("a map ({})", desc.full_name()));
         };
         let mut message = DynamicMessage::new(desc.clone());
-        self.fill(&mut message, entries);
+        self.fill(&mut message, entries, false);
         Some(message)
     }
 
-    /// Sets the fields of `message`; `@type` is the business of [`any`].
-    fn fill(&mut self, message: &mut DynamicMessage, entries: &[(Key, Node)]) {
+    /// Sets the fields of `message`; inside an `Any`, `@type` is none of them.
+    fn fill(&mut self, message: &mut DynamicMessage, entries: &[(Key, Node)], in_any: bool) {
         let desc = message.descriptor();
         let mut set = HashSet::with_capacity(entries.len());
         for (key, node) in entries {
+            if in_any && key.name == "@type" {
+                continue;
+            }
             let found = desc.get_field_by_name(&key.name).or_else(|| desc.get_field_by_json_name(&key.name));
             let Some(field) = found else {
                 self.unknown(&desc, key);
@@ -96,12 +99,12 @@ impl<'p> Reader<'p> {
         if node.content == Content::Null && !takes_null(&field.kind()) {
             return;
         }
-        if let Some(oneof) = field.containing_oneof() {
-            if let Some(other) = oneof.fields().find(|other| message.has_field(other)) {
-                let message = format!("excludes {}: only one of {:?} may be set", other.name(), oneof.name());
-                self.refuse::<()>(key.at, message);
-                return;
-            }
+        if let Some(oneof) = field.containing_oneof()
+            && let Some(other) = oneof.fields().find(|other| message.has_field(other))
+        {
+            let message = format!("excludes {}: only one of {:?} may be set", other.name(), oneof.name());
+            self.refuse::<()>(key.at, message);
+            return;
         }
         let value = if field.is_map() {
             self.map(field, node)

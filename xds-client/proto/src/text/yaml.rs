@@ -5,7 +5,7 @@
 //! Beyond Envoy: merge keys (`<<`) are resolved. Kept from Envoy: an entry whose key is tagged `!ignore` is dropped, so
 //! that anchors can be declared there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -125,8 +125,11 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Builder<I> {
             if entry.merge { merges.push(entry) } else { entries.push((entry.key, entry.value)) }
         }
         refuse_duplicates(&entries)?;
-        for entry in merges {
-            merge(&mut entries, entry.value)?;
+        if !merges.is_empty() {
+            let mut known = entries.iter().map(|(key, _)| key.name.clone()).collect();
+            for entry in merges {
+                merge(&mut entries, &mut known, entry.value)?;
+            }
         }
         Ok(entries)
     }
@@ -151,18 +154,22 @@ impl<'t, I: Iterator<Item = Result<(Event<'t>, Span), ScanError>>> Builder<I> {
 }
 
 /// Adds what `value`, the value of a `<<` key, holds and `entries` lacks.
-fn merge(entries: &mut Vec<(Key, Node)>, value: Node) -> Result<(), SyntaxError> {
+fn merge(
+    entries: &mut Vec<(Key, Node)>,
+    known: &mut HashSet<String>,
+    value: Node,
+) -> Result<(), SyntaxError> {
     match value.content {
         Content::Map(merged) => {
             for (key, value) in merged {
-                if !entries.iter().any(|(known, _)| known.name == key.name) {
+                if known.insert(key.name.clone()) {
                     entries.push((key, value));
                 }
             }
             Ok(())
         }
         Content::List(items) if items.iter().all(|item| matches!(item.content, Content::Map(_))) => {
-            items.into_iter().try_for_each(|item| merge(entries, item))
+            items.into_iter().try_for_each(|item| merge(entries, known, item))
         }
         other => {
             let message = format!("`<<` needs a map or a list of maps, found {}", other.describe());

@@ -5,13 +5,17 @@
 //! What Envoy has switched off by default (`disallowed_by_default`) is a violation too.
 
 mod number;
+mod plan;
 mod rules;
 mod text;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use prost_reflect::{DynamicMessage, EnumDescriptor, FieldDescriptor, Kind, ReflectMessage, Value};
+use prost_reflect::{
+    DynamicMessage, EnumDescriptor, FieldDescriptor, MessageDescriptor, ReflectMessage, Value,
+};
 use regex::Regex;
 
 use crate::any::name_in_url;
@@ -20,6 +24,7 @@ use crate::error::MAX_PROBLEMS;
 use crate::path::FieldPath;
 use crate::pool::Pool;
 use crate::text::MAX_DEPTH;
+use plan::{FieldPlan, Plan};
 
 /// A field that breaks a rule of its proto.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +58,9 @@ impl Pool {
 }
 
 pub(crate) fn check(pool: &Pool, message: &DynamicMessage) -> Vec<Violation> {
-    let mut checker =
-        Checker { pool, path: FieldPath::default(), found: Vec::new(), patterns: HashMap::new(), kind: None };
+    let (plans, patterns) = (HashMap::new(), HashMap::new());
+    let (path, found) = (FieldPath::default(), Vec::new());
+    let mut checker = Checker { pool, path, found, plans, patterns, kind: None };
     checker.message(message, 0);
     checker.found
 }
@@ -63,6 +69,9 @@ struct Checker<'p> {
     pool: &'p Pool,
     path: FieldPath,
     found: Vec<Violation>,
+    /// What is to be checked of each message type met so far, by full name: reading it off the options costs more than
+    /// checking it.
+    plans: HashMap<String, Rc<Plan>>,
     /// Compiled patterns; `None` for one that does not compile.
     patterns: HashMap<String, Option<Regex>>,
     /// Enum of the field whose rules are being checked.
@@ -76,6 +85,15 @@ impl Checker<'_> {
         }
     }
 
+    fn plan(&mut self, desc: &MessageDescriptor) -> Rc<Plan> {
+        if let Some(plan) = self.plans.get(desc.full_name()) {
+            return Rc::clone(plan);
+        }
+        let plan = Rc::new(Plan::of(&self.pool.options, desc));
+        self.plans.insert(desc.full_name().to_owned(), Rc::clone(&plan));
+        plan
+    }
+
     fn message(&mut self, message: &DynamicMessage, depth: usize) {
         if depth > MAX_DEPTH {
             return self.violation(format!("nested deeper than {MAX_DEPTH} messages (MAX_DEPTH)"));
@@ -87,17 +105,15 @@ impl Checker<'_> {
         if desc.full_name().starts_with("google.protobuf.") {
             return;
         }
-        for field in desc.fields() {
-            self.path.field(field.name());
-            self.field(message, &field, depth);
+        let plan = self.plan(&desc);
+        for field in &plan.fields {
+            self.path.field(field.desc.name());
+            self.field(message, field, depth);
             self.path.up();
         }
-        for oneof in desc.oneofs().filter(|oneof| !oneof.is_synthetic()) {
-            let required = self.pool.options.oneof_required.as_ref();
-            let required =
-                required.is_some_and(|mark| oneof.options().get_extension(mark).as_bool() == Some(true));
-            if required && !oneof.fields().any(|field| message.has_field(&field)) {
-                let names: Vec<String> = oneof.fields().map(|field| field.name().to_owned()).collect();
+        for members in &plan.required_oneofs {
+            if !members.iter().any(|field| message.has_field(field)) {
+                let names: Vec<&str> = members.iter().map(FieldDescriptor::name).collect();
                 self.violation(format!("needs one of {}", names.join(", ")));
             }
         }
@@ -114,22 +130,26 @@ impl Checker<'_> {
         }
     }
 
-    fn field(&mut self, message: &DynamicMessage, field: &FieldDescriptor, depth: usize) {
-        let set = message.has_field(field);
-        let counts = set || field.containing_oneof().is_none();
-        let skip = counts && self.field_rules(message, field, set);
+    fn field(&mut self, message: &DynamicMessage, field: &FieldPlan, depth: usize) {
+        let set = message.has_field(&field.desc);
+        if let Some(rules) = field.rules.as_ref().filter(|_| set || field.desc.containing_oneof().is_none()) {
+            let absent = !set && field.desc.supports_presence();
+            let value = if absent { None } else { Some(message.get_field(&field.desc)) };
+            self.kind.clone_from(&field.values);
+            self.rules(rules, value.as_deref());
+        }
         self.retired(message, field, set);
-        if !set || skip {
+        if !set || !field.holds_messages || field.skip {
             return;
         }
-        let value = message.get_field(field);
-        match value.as_ref() {
-            Value::Message(inner) => self.message(inner, depth.saturating_add(1)),
+        let depth = depth.saturating_add(1);
+        match message.get_field(&field.desc).as_ref() {
+            Value::Message(inner) => self.message(inner, depth),
             Value::List(items) => {
                 for (index, item) in items.iter().enumerate() {
                     let Value::Message(inner) = item else { break };
                     self.path.index(index);
-                    self.message(inner, depth.saturating_add(1));
+                    self.message(inner, depth);
                     self.path.up();
                 }
             }
@@ -139,7 +159,7 @@ impl Checker<'_> {
                 for (key, item) in entries {
                     let Value::Message(inner) = item else { break };
                     self.path.key(&crate::dump::key_text(key));
-                    self.message(inner, depth.saturating_add(1));
+                    self.message(inner, depth);
                     self.path.up();
                 }
             }
@@ -147,43 +167,17 @@ impl Checker<'_> {
         }
     }
 
-    /// Answers whether the rules say not to look inside the field (`message.skip`).
-    fn field_rules(&mut self, message: &DynamicMessage, field: &FieldDescriptor, set: bool) -> bool {
-        let Some(mark) = self.pool.options.rules.clone() else { return false };
-        let options = field.options();
-        if !options.has_extension(&mark) {
-            return false;
+    /// Fields and enum values that Envoy refuses unless a runtime key allows them; an enum value also by default.
+    fn retired(&mut self, message: &DynamicMessage, field: &FieldPlan, set: bool) {
+        if set && field.disallowed {
+            self.violation("deprecated, and disallowed by default");
         }
-        let rules = options.get_extension(&mark);
-        let Some(rules) = rules.as_message() else { return false };
-        let absent = !set && field.supports_presence();
-        let value = if absent { None } else { Some(message.get_field(field)) };
-        self.kind = match field.kind() {
-            Kind::Enum(desc) => Some(desc),
-            // The values of a map.
-            Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind().as_enum().cloned(),
-            _ => None,
-        };
-        self.rules(rules, value.as_deref());
-        rule(rules, "message")
-            .is_some_and(|message| message.as_message().is_some_and(|inner| flag(inner, "skip")))
-    }
-
-    /// Fields and enum values that Envoy refuses unless a runtime key allows them.
-    fn retired(&mut self, message: &DynamicMessage, field: &FieldDescriptor, set: bool) {
-        let options = &self.pool.options;
-        if let (true, Some(mark)) = (set, &options.disallowed) {
-            if field.options().get_extension(mark).as_bool() == Some(true) {
-                self.violation("deprecated, and disallowed by default");
-                return;
-            }
+        if field.disallowed_values.is_empty() {
+            return;
         }
-        let (Kind::Enum(desc), Some(mark)) = (field.kind(), options.disallowed_enum.clone()) else { return };
-        let value = message.get_field(field);
-        let value = value.as_enum_number().and_then(|number| desc.get_value(number));
-        if let Some(value) =
-            value.filter(|value| value.options().get_extension(&mark).as_bool() == Some(true))
-        {
+        let number = message.get_field(&field.desc).as_enum_number();
+        let value = field.disallowed_values.iter().find(|value| number == Some(value.number()));
+        if let Some(value) = value {
             self.violation(format!("{} is deprecated, and disallowed by default", value.name()));
         }
     }
