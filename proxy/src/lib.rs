@@ -1,6 +1,7 @@
 //! weir: the data plane. Read `http/exchange.rs` first.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod base;
 pub mod codec;
 pub mod control;

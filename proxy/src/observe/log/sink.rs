@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Most bytes that wait in one thread's ring of one sink; further lines are dropped and counted.
-pub const RING_BYTES: usize = 1 << 20;
+pub const RING_BYTES: usize = 2 << 20;
 
 /// Longest line; a longer one is dropped and counted (`access_log_file.lines_too_long`).
 pub const MAX_LINE: usize = 256 << 10;

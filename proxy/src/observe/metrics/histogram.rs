@@ -163,31 +163,30 @@ impl Distribution {
         self.bins.is_empty()
     }
 
-    /// Number of values below a bound (bins that lie wholly below it).
-    pub fn below(&self, bound: f64) -> u64 {
-        let whole = self.bins.iter().filter(|(bin, _)| {
-            let (lower, width) = bounds(usize::from(*bin));
-            lower + width <= bound
-        });
-        whole.fold(0u64, |sum, b| sum.saturating_add(b.1))
+    /// Number of values up to a bound, judged by the lower edge of their bin (as Envoy does: a value of 1 counts for
+    /// `le="1"`).
+    pub fn up_to(&self, bound: f64) -> u64 {
+        let within = self.bins.iter().filter(|(bin, _)| bounds(usize::from(*bin)).0 <= bound);
+        within.fold(0u64, |sum, b| sum.saturating_add(b.1))
     }
 
-    /// The value at a quantile in percent, linear inside its bin; none when nothing is recorded.
+    /// The value at a quantile in percent; none when nothing is recorded. The values of a bin lie evenly inside it,
+    /// none on its edges (as Envoy shows: one value of 1 ms has every quantile at 1.05).
     pub fn quantile(&self, percent: f64) -> Option<f64> {
-        let total = self.count();
-        let (last, _) = self.bins.last()?;
-        let wanted = total as f64 * percent / 100.0;
+        let wanted = ((self.count() as f64) * percent / 100.0).ceil().max(1.0);
         let mut seen = 0.0;
+        let mut found = None;
         for (bin, count) in &self.bins {
             let (lower, width) = bounds(usize::from(*bin));
             let count = *count as f64;
-            if seen + count >= wanted {
-                return Some(lower + width * ((wanted - seen) / count).clamp(0.0, 1.0));
-            }
+            let place = (wanted - seen).min(count);
+            found = Some(lower + width * place / (count + 1.0));
             seen += count;
+            if seen >= wanted {
+                break;
+            }
         }
-        let (lower, width) = bounds(usize::from(*last));
-        Some(lower + width)
+        found
     }
 }
 
@@ -213,21 +212,27 @@ mod tests {
         bins.record(1);
         let mut one = Distribution::default();
         bins.add_to(&mut one);
-        assert_eq!(one.quantile(0.0), Some(1.0));
-        assert_eq!(one.quantile(25.0), Some(1.025));
-        assert_eq!(one.quantile(100.0), Some(1.1));
+        // Seen on Envoy 1.40.
+        assert_eq!((one.quantile(0.0), one.quantile(100.0)), (Some(1.05), Some(1.05)));
+        bins.record(1);
+        bins.record(1);
+        let mut three = Distribution::default();
+        bins.add_to(&mut three);
+        let shown: Vec<_> =
+            [0.0, 25.0, 50.0, 75.0, 100.0].iter().filter_map(|q| three.quantile(*q)).collect();
+        assert_eq!(shown, [1.025, 1.025, 1.05, 1.075, 1.075]);
         for value in 0..1000 {
             bins.record(value);
         }
         let mut all = Distribution::default();
         bins.add_to(&mut all);
-        assert_eq!((all.count(), all.sum), (1001, 499_501));
-        assert_eq!(all.below(0.5), 1);
-        assert_eq!(all.below(5.0), 6);
-        assert_eq!(all.below(250.0), 251);
-        assert_eq!(all.below(3600000.0), 1001);
+        assert_eq!((all.count(), all.sum), (1003, 499_503));
+        assert_eq!(all.up_to(0.5), 1);
+        assert_eq!(all.up_to(5.0), 9);
+        assert_eq!(all.up_to(250.0), 263);
+        assert_eq!(all.up_to(3600000.0), 1003);
         let median = all.quantile(50.0).unwrap();
         assert!((490.0..510.0).contains(&median), "{median}");
-        assert_eq!(all.since(&one).count(), 1000);
+        assert_eq!(all.since(&one).count(), 1002);
     }
 }

@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`listener`] | `listener.<ip>_<port>.` (or `stat_prefix`) | workers |
 //! | [`listener_http`] | `listener.<ip>_<port>.http.<hcm>.` | workers |
+//! | [`listener_worker`] | `listener.<ip>_<port>.worker_<n>.` | workers |
 //! | [`listener_manager`] | `listener_manager.` | control |
 //! | [`http`] | `http.<hcm>.` | workers |
 //! | [`fault`] | `http.<hcm>.fault.` | workers |
@@ -31,6 +32,7 @@ pub mod http;
 pub mod listener;
 pub mod listener_http;
 pub mod listener_manager;
+pub mod listener_worker;
 pub mod runtime;
 pub mod server;
 pub mod tcp;

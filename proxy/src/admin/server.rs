@@ -1,0 +1,207 @@
+//! The HTTP server of the admin interface.
+
+use super::call::{Call, Query, Reply};
+use super::state::AdminState;
+use super::{ENDPOINTS, help};
+use crate::base::addr::Address;
+use crate::observe::metrics::{Cells, Registry};
+use crate::observe::stats::http as stat;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, SERVER, X_CONTENT_TYPE_OPTIONS};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, oneshot};
+
+/// Most connections at a time; further ones wait in the accept queue.
+pub const MAX_CONNECTIONS: usize = 100;
+
+/// Longest time for a request's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long an answer may take to leave before what follows it (the exit) happens.
+const AFTER: Duration = Duration::from_millis(50);
+
+/// Pause after a failed accept (out of descriptors).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A bound socket.
+#[derive(Debug)]
+pub enum Listening {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A Unix socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Binds the admin address (Envoy's `admin.address`).
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(address: &Address) -> io::Result<Listening> {
+    match address {
+        Address::Ip(at) => std::net::TcpListener::bind(at).map(Listening::Tcp),
+        Address::Unix(path) => std::os::unix::net::UnixListener::bind(path).map(Listening::Unix),
+    }
+}
+
+/// Settings of the admin thread.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// How often histograms are brought up to date (`stats_flush_interval`).
+    pub flush_interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { flush_interval: Duration::from_secs(5) }
+    }
+}
+
+/// The running admin interface; it ends when this is dropped.
+#[derive(Debug)]
+pub struct Admin {
+    /// Where it listens; none for a Unix socket.
+    pub address: Option<std::net::SocketAddr>,
+    _stop: oneshot::Sender<Infallible>,
+}
+
+/// Starts the admin thread.
+///
+/// # Errors
+/// The socket cannot be used, or no thread can be made.
+pub fn start(listening: Listening, state: Arc<dyn AdminState>, options: Options) -> io::Result<Admin> {
+    let address = match &listening {
+        Listening::Tcp(listener) => Some(listener.local_addr()?),
+        Listening::Unix(_) => None,
+    };
+    match &listening {
+        Listening::Tcp(listener) => listener.set_nonblocking(true)?,
+        Listening::Unix(listener) => listener.set_nonblocking(true)?,
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (stop, stopped) = oneshot::channel();
+    std::thread::Builder::new().name("admin".into()).spawn(move || {
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, async {
+            tokio::select! {
+                _ = stopped => {}
+                result = serve(listening, state, options) => if let Err(error) = result {
+                    tracing::error!(target: "admin", %error, "the admin interface stops");
+                }
+            }
+        });
+    })?;
+    Ok(Admin { address, _stop: stop })
+}
+
+async fn serve(listening: Listening, state: Arc<dyn AdminState>, options: Options) -> io::Result<()> {
+    tokio::task::spawn_local(async move {
+        let mut tick = tokio::time::interval(options.flush_interval.max(Duration::from_millis(1)));
+        loop {
+            tick.tick().await;
+            Registry::global().flush();
+        }
+    });
+    let cells = Rc::new(Registry::global().cells(&stat::SCHEMA, "http.admin."));
+    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    match listening {
+        Listening::Tcp(listener) => {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            loop {
+                let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+                match listener.accept().await {
+                    Ok((io, _)) => {
+                        drop(tokio::task::spawn_local(connection(io, state.clone(), cells.clone(), slot)))
+                    }
+                    Err(error) => pause(&error).await,
+                }
+            }
+        }
+        Listening::Unix(listener) => {
+            let listener = tokio::net::UnixListener::from_std(listener)?;
+            loop {
+                let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
+                match listener.accept().await {
+                    Ok((io, _)) => {
+                        drop(tokio::task::spawn_local(connection(io, state.clone(), cells.clone(), slot)))
+                    }
+                    Err(error) => pause(&error).await,
+                }
+            }
+        }
+    }
+}
+
+async fn pause(error: &io::Error) {
+    tracing::warn!(target: "admin", %error, "accept");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// Serves one connection until it closes.
+async fn connection<S>(
+    io: S,
+    state: Arc<dyn AdminState>,
+    cells: Rc<Cells>,
+    _slot: tokio::sync::OwnedSemaphorePermit,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    cells.inc(stat::DOWNSTREAM_CX_TOTAL);
+    cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    let counted = cells.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        let reply =
+            answer(&state, request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+        counted.inc(stat::DOWNSTREAM_RQ_TOTAL);
+        counted.response_code(reply.status.as_u16());
+        std::future::ready(Ok::<_, Infallible>(response(reply)))
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .serve_connection(TokioIo::new(io), service);
+    if let Err(error) = served.await {
+        tracing::debug!(target: "admin", %error, "connection");
+    }
+    cells.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    cells.inc(stat::DOWNSTREAM_CX_DESTROY);
+}
+
+/// Answers one request.
+fn answer(state: &Arc<dyn AdminState>, method: &Method, path: &str, query: &str) -> Reply {
+    let Some(endpoint) = ENDPOINTS.iter().find(|endpoint| endpoint.path == path) else {
+        return Reply::refused(StatusCode::NOT_FOUND, format!("invalid path. {}", help::text()));
+    };
+    if endpoint.changes && *method != Method::POST {
+        let body = format!("Method {method} not allowed, POST required.");
+        return Reply::refused(StatusCode::METHOD_NOT_ALLOWED, body);
+    }
+    (endpoint.answer)(&Call { state, registry: Registry::global(), query: Query::parse(query) })
+}
+
+fn response(reply: Reply) -> Response<Full<Bytes>> {
+    if let Some(after) = reply.after {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(AFTER).await;
+            after();
+        });
+    }
+    let mut response = Response::new(Full::new(Bytes::from(reply.body)));
+    *response.status_mut() = reply.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(SERVER, HeaderValue::from_static("envoy"));
+    response
+}
