@@ -6,7 +6,7 @@ use anyhow::Context;
 
 /// The folder of one corpus. The error is a reason for a skip: it contains the word `corpora`.
 pub fn folder(name: &str) -> anyhow::Result<PathBuf> {
-    let root = match std::env::var_os("WEIR_CORPORA") {
+    let root = match std::env::var_os("WEIR_CORPORA").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpora"),
     };

@@ -1,10 +1,10 @@
-//! Ports that nobody uses now, below the kernel's range for client sockets.
+//! Ports that nobody uses now, below the kernel's range for client sockets and apart from the oracle's.
 
 use std::net::TcpListener;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-const FIRST: u16 = 12_000;
-const COUNT: u16 = 8_000;
+const FIRST: u16 = 5_600;
+const COUNT: u16 = 9_000;
 
 /// A free port of 127.0.0.1; no port is given out twice by one process.
 pub fn free() -> anyhow::Result<u16> {
@@ -17,4 +17,15 @@ pub fn free() -> anyhow::Result<u16> {
         }
     }
     anyhow::bail!("no free port between {FIRST} and {}", FIRST + COUNT)
+}
+
+/// A listener of our own on a free port: one that another process takes between choice and bind is passed over.
+pub fn listen() -> anyhow::Result<(TcpListener, u16)> {
+    for _ in 0..100 {
+        let port = free()?;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return Ok((listener, port));
+        }
+    }
+    anyhow::bail!("100 free ports were taken before they could be bound")
 }

@@ -14,7 +14,7 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// The program under test: `WEIR_BIN`, else `weir` beside this test's own program.
 pub fn weir() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("WEIR_BIN") {
+    let path = match std::env::var_os("WEIR_BIN").filter(|path| !path.is_empty()) {
         Some(path) => PathBuf::from(path),
         None => beside("weir")?,
     };

@@ -101,6 +101,8 @@ fn requests(live: &mut Live, story: &Story) -> anyhow::Result<()> {
                 return Ok(());
             }
             End::Status(_) | End::Reset(_) if case.is_malformed() => {}
+            // A server may give up the whole connection for a malformed request; the story ends there.
+            End::Goaway(_) | End::Closed if case.is_malformed() => break,
             other => anyhow::bail!("block {index} ended with {other:?}: {:?}", case.fields),
         }
     }

@@ -79,7 +79,8 @@ pub fn run(attack: &Attack, connections: usize, time: Duration) -> anyhow::Resul
         anyhow::ensure!(status == 200, "warm-up answered with {status}");
     }
     let before = proxy.resident_kib()?;
-    let until = Instant::now() + time;
+    // Nothing can be refused for stalling before a stream may be called idle.
+    let until = Instant::now() + time.max(Duration::from_secs(u64::from(STREAM_IDLE_S) * 2 + 1));
     let tally = Tally::default();
     let served = std::thread::scope(|scope| {
         for _ in 0..connections {

@@ -1,7 +1,7 @@
 //! The upstream behind a proxy under attack: small answers, and `/big` of 1 MiB.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 
 use super::SMALL_STACK;
@@ -16,8 +16,7 @@ pub struct Upstream {
 impl Upstream {
     /// Starts it.
     pub fn start() -> anyhow::Result<Self> {
-        let port = crate::ports::free()?;
-        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let (listener, port) = crate::ports::listen()?;
         let big: Arc<[u8]> = answer(1 << 20).into();
         let small: Arc<[u8]> = answer(64).into();
         std::thread::Builder::new().spawn(move || {

@@ -1,6 +1,6 @@
 //! An HTTP/2 upstream that answers with recorded header blocks, one after the other, on one connection.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use crate::wire::h2::{ACK, Connection, END_HEADERS, END_STREAM, HEADERS, PING, PREFACE, SETTINGS, Silence};
@@ -10,8 +10,7 @@ const IDLE: Duration = Duration::from_secs(20);
 
 /// Serves `blocks` on a port of its own: the n-th request of a connection gets the n-th block and no body.
 pub fn start(blocks: Vec<Vec<u8>>) -> anyhow::Result<u16> {
-    let port = crate::ports::free()?;
-    let listener = TcpListener::bind(("127.0.0.1", port))?;
+    let (listener, port) = crate::ports::listen()?;
     std::thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             // A broken connection is the proxy's answer to a block; the client judges it.

@@ -1,7 +1,7 @@
 //! An upstream that keeps what it was sent, reads it strictly, and answers every complete request.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -30,8 +30,7 @@ pub struct Recorder {
 impl Recorder {
     /// Starts it.
     pub fn start() -> anyhow::Result<Self> {
-        let port = crate::ports::free()?;
-        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        let (listener, port) = crate::ports::listen()?;
         let recorder = Self { port, events: Arc::default() };
         let own = recorder.clone();
         std::thread::spawn(move || {
