@@ -1,13 +1,28 @@
-//! The control thread's work: messages in, compiled snapshots out.
+//! The control thread: the single writer. Messages come in from every source through one interface, are compiled one
+//! by one, and come out as a published snapshot and open sockets.
+//!
+//! | part | what it does |
+//! | --- | --- |
+//! | [`Control`] | the handle: start, apply an update, dump |
+//! | [`Update`], [`Verdict`] | what a source brings, and what became of each resource |
+//! | [`Workers`] | what the workers are told |
+//! | [`compile`] | messages to the compiled model |
 
 pub mod compile;
 pub mod dns;
+mod dump;
+mod sockets;
+mod state;
+mod store;
+mod thread;
+mod update;
+mod workers;
 
-use crate::base::Name;
-use crate::live::cluster::ClusterLive;
-use std::sync::Arc;
+pub use dump::Options as DumpOptions;
+pub use sockets::{Bound, Opened, Socket};
+pub use thread::{Control, Start, validate};
+pub use update::{Change, Kind, Outcome, Resource, StartError, Update, Verdict};
+pub use workers::Workers;
 
-/// The live part of a cluster name.
-fn live_part(name: &Name) -> Arc<ClusterLive> {
-    crate::live::clusters().get_or_make(name)
-}
+#[cfg(test)]
+mod tests;

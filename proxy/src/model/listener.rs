@@ -39,8 +39,8 @@ pub struct Listener {
     pub freebind: bool,
     /// Accept addresses of others (`IP_TRANSPARENT`).
     pub transparent: bool,
-    /// TCP_FASTOPEN queue.
-    pub fast_open: Option<u32>,
+    /// IPv6 wildcard addresses take IPv4 too (`ipv4_compat` of the address).
+    pub dual_stack: bool,
     /// Keepalive of accepted sockets.
     pub keepalive: Option<Keepalive>,
     /// Does not count against the global connection limit.

@@ -48,6 +48,11 @@ pub fn address(at: &At<'_>, message: &core::Address) -> Option<Address> {
     }
 }
 
+/// Does an IPv6 socket at this address take IPv4 too?
+pub fn dual_stack(message: &core::Address) -> bool {
+    matches!(&message.address, Some(Kind::SocketAddress(socket)) if socket.ipv4_compat)
+}
+
 fn malformed(name: &str) -> String {
     format!("malformed IP address: {name}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'")
 }

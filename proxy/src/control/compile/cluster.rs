@@ -5,7 +5,7 @@ use super::upstream_http::{self, Deprecated};
 use super::{Cx, address, chain, discovery, endpoints, hcm, metadata, outlier, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
-use crate::model::cluster::{Assignment, Cluster, Discovery, LbPolicy};
+use crate::model::cluster::{Assignment, Cluster, Discovery, Dns, LbPolicy};
 use crate::model::listener::Keepalive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,7 +51,7 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
     let kind = discovery::Kind { specifier: cluster_discovery_type.as_ref(), eds: eds_cluster_config.as_ref(),
         cleanup: cleanup_interval, lb_config: lb_config.as_ref() };
     let own_name = name.clone().unwrap_or_else(|| "".into());
-    let discovery = discovery::discovery(at, &own_name, &kind, &dns);
+    let discovery = discovery::discovery(at, &own_name, &kind, &dns).map(|found| with_resolvers(cx, found));
     let shared = common_lb(cx, at, common_lb_config.as_ref());
     let balancing = match load_balancing_policy {
         Some(message) => balancing::new(&at.field("load_balancing_policy"), message),
@@ -96,6 +96,16 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         live,
         name: name?,
     }))
+}
+
+/// A cluster with names and no resolvers of its own takes the bootstrap's.
+fn with_resolvers(cx: &Cx<'_>, discovery: Discovery) -> Discovery {
+    match discovery {
+        Discovery::StrictDns(dns) if dns.resolvers.is_empty() => {
+            Discovery::StrictDns(Dns { resolvers: cx.resolvers.into(), ..dns })
+        }
+        other => other,
+    }
 }
 
 fn check_balancing(at: &At<'_>, discovery: &Discovery, balancing: &Balancing) {

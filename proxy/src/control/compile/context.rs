@@ -40,6 +40,8 @@ pub struct Cx<'a> {
     pub live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
     /// Bind configuration of all clusters without one of their own (`cluster_manager.upstream_bind_config`).
     pub default_source: Option<std::net::IpAddr>,
+    /// DNS resolvers of clusters without their own.
+    pub resolvers: &'a [std::net::SocketAddr],
     regexes: RefCell<HashMap<String, Regex>>,
 }
 
@@ -51,7 +53,7 @@ impl<'a> Cx<'a> {
         known_cluster: &'a dyn Fn(&str) -> bool,
         live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
     ) -> Self {
-        Cx { node, runtime, known_cluster, live, default_source: None, regexes: RefCell::default() }
+        Cx { node, runtime, known_cluster, live, default_source: None, resolvers: &[], regexes: RefCell::default() }
     }
 
     /// Compiles an expression (whole match); equal ones of one configuration share their program.

@@ -22,12 +22,13 @@ pub fn listener(cx: &Cx<'_>, at: &At<'_>, message: &proto::Listener, name_if_non
     crate::ledger!(at, message => proto::Listener { name, address, additional_addresses, stat_prefix, filter_chains,
         use_original_dst, default_filter_chain, per_connection_buffer_limit_bytes, deprecated_v1, listener_filters,
         listener_filters_timeout, continue_on_listener_filters_timeout, transparent, freebind,
-        tcp_fast_open_queue_length, traffic_direction, connection_balance_config, enable_reuse_port, access_log,
+        traffic_direction, connection_balance_config, enable_reuse_port, access_log,
         tcp_backlog_size, bind_to_port, ignore_global_conn_limit, tcp_keepalive }
         refuse { fcds_config, filter_chain_matcher, per_connection_buffer_high_watermark_timeout, socket_options,
-            udp_listener_config, api_listener, enable_mptcp, listener_specifier }
+            udp_listener_config, api_listener, tcp_fast_open_queue_length, enable_mptcp, listener_specifier }
         ignore { stats_matcher, metadata, drain_type, reuse_port, max_connections_to_accept_per_socket_event,
             bypass_overload_manager });
+    let dual_stack = address.as_ref().is_some_and(address::dual_stack);
     let address = at.required("address", address.as_ref());
     let address = address.and_then(|message| address::address(&at.field("address"), message));
     let mut addresses: Vec<Address> = address.into_iter().collect();
@@ -65,7 +66,7 @@ pub fn listener(cx: &Cx<'_>, at: &At<'_>, message: &proto::Listener, name_if_non
         backlog: wkt::u32_opt(tcp_backlog_size),
         freebind: wkt::flag(freebind, false),
         transparent: wkt::flag(transparent, false),
-        fast_open: wkt::u32_opt(tcp_fast_open_queue_length).filter(|n| *n > 0),
+        dual_stack,
         keepalive: tcp_keepalive.as_ref().map(address::keepalive),
         ignore_global_limit: *ignore_global_conn_limit,
         exact_balance: balance(at, connection_balance_config),

@@ -28,7 +28,7 @@ fn compile(text: &str) -> Result<Compiled, Vec<CompileError>> {
     let settings = bootstrap::settings(&at, &message);
     let resources = message.static_resources.unwrap_or_default();
     let known = |name: &str| resources.clusters.iter().any(|c| c.name == name);
-    let live = |name: &crate::base::Name| super::super::live_part(name);
+    let live = |name: &crate::base::Name| crate::live::clusters().get_or_make(name);
     let cx = Cx::new(&settings.node, &settings.runtime, &known, &live);
     let here = at.field("static_resources");
     let clusters: Vec<_> = resources.clusters.iter().enumerate()

@@ -1,0 +1,233 @@
+//! `/config_dump`: rendered from the bytes that are kept.
+
+use super::state::State;
+use super::store::{Kept, Refused, Table};
+use super::update::Kind;
+use serde_json::{Map, Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+use weir_proto::google::protobuf::Any;
+use weir_proto::{Pool, Secrets, any};
+
+/// What is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// `?include_eds`: endpoints too.
+    pub include_endpoints: bool,
+    /// `?resource=`: only this part (`static_clusters`, `dynamic_listeners`, ...), as a list.
+    pub resource: Option<String>,
+    /// `?name_regex=`: only resources whose name matches as a whole.
+    pub name_regex: Option<String>,
+}
+
+/// Names of the parts of one section.
+struct Section {
+    kind: Kind,
+    type_name: &'static str,
+    fixed: &'static str,
+    dynamic: &'static str,
+    field: &'static str,
+}
+
+const SECTIONS: [Section; 4] = [
+    Section {
+        kind: Kind::Cluster,
+        type_name: "envoy.admin.v3.ClustersConfigDump",
+        fixed: "static_clusters",
+        dynamic: "dynamic_active_clusters",
+        field: "cluster",
+    },
+    Section {
+        kind: Kind::Endpoints,
+        type_name: "envoy.admin.v3.EndpointsConfigDump",
+        fixed: "static_endpoint_configs",
+        dynamic: "dynamic_endpoint_configs",
+        field: "endpoint_config",
+    },
+    Section {
+        kind: Kind::Listener,
+        type_name: "envoy.admin.v3.ListenersConfigDump",
+        fixed: "static_listeners",
+        dynamic: "dynamic_listeners",
+        field: "listener",
+    },
+    Section {
+        kind: Kind::Route,
+        type_name: "envoy.admin.v3.RoutesConfigDump",
+        fixed: "static_route_configs",
+        dynamic: "dynamic_route_configs",
+        field: "route_config",
+    },
+];
+
+/// The dump. An error inside (descriptors that cannot be loaded, a wrong expression) is the dump: `{"error": ...}`.
+pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: &Options) -> Value {
+    let pool = match Pool::load() {
+        Ok(pool) => pool,
+        Err(error) => return json!({ "error": error.to_string() }),
+    };
+    let filter = match options.name_regex.as_deref().map(crate::model::matcher::full_match_regex).transpose() {
+        Ok(filter) => filter,
+        Err(error) => return json!({ "error": format!("name_regex: {error}") }),
+    };
+    let printer = Printer { pool, filter };
+    let mut configs = vec![json!({
+        "@type": any::type_url("envoy.admin.v3.BootstrapConfigDump"),
+        "bootstrap": printer.bootstrap(bootstrap),
+        "last_updated": timestamp(since),
+    })];
+    for section in &SECTIONS {
+        if section.kind == Kind::Endpoints && !options.include_endpoints {
+            continue;
+        }
+        configs.push(match section.kind {
+            Kind::Cluster => printer.section(section, &state.clusters),
+            Kind::Endpoints => printer.section(section, &state.endpoints),
+            Kind::Listener => printer.section(section, &state.listeners),
+            Kind::Route => printer.section(section, &state.routes),
+        });
+    }
+    match &options.resource {
+        None => json!({ "configs": configs }),
+        Some(part) => only(&configs, part),
+    }
+}
+
+/// One part of all sections as a flat list.
+fn only(configs: &[Value], part: &str) -> Value {
+    let found = configs.iter().filter_map(|config| config.get(part));
+    let lists = found.flat_map(|value| match value {
+        Value::Array(list) => list.clone(),
+        other => vec![other.clone()],
+    });
+    json!({ "configs": lists.collect::<Vec<_>>() })
+}
+
+struct Printer {
+    pool: Pool,
+    filter: Option<regex::bytes::Regex>,
+}
+
+impl Printer {
+    fn bootstrap(&self, bytes: &[u8]) -> Value {
+        match self.pool.to_json("envoy.config.bootstrap.v3.Bootstrap", bytes, Secrets::Redact) {
+            Ok(value) => value,
+            Err(error) => json!({ "error": error.to_string() }),
+        }
+    }
+
+    fn resource(&self, kind: Kind, body: &[u8]) -> Value {
+        let any = Any { type_url: any::type_url(kind.type_name()), value: body.to_vec() };
+        self.pool.any_to_json(&any, Secrets::Redact)
+    }
+
+    fn wanted(&self, name: &str) -> bool {
+        self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()))
+    }
+
+    fn section<T>(&self, section: &Section, table: &Table<T>) -> Value {
+        let kept = table.kept.iter().filter(|(name, _)| self.wanted(name));
+        let (fixed, dynamic): (Vec<_>, Vec<_>) = kept.partition(|(_, kept)| kept.fixed);
+        let mut out = Map::new();
+        out.insert("@type".into(), any::type_url(section.type_name).into());
+        let fixed: Vec<Value> = fixed.into_iter().map(|(_, kept)| self.fixed(section, kept)).collect();
+        let mut moving: Vec<Value> = dynamic
+            .into_iter()
+            .map(|(name, kept)| self.dynamic(section, name, Some(kept), table.refused.get(name)))
+            .collect();
+        let never = table.refused.iter().filter(|(name, _)| self.wanted(name) && !table.kept.contains_key(*name));
+        moving.extend(never.map(|(name, refused)| self.dynamic::<T>(section, name, None, Some(refused))));
+        for (part, list) in [(section.fixed, fixed), (section.dynamic, moving)] {
+            if !list.is_empty() {
+                out.insert(part.into(), list.into());
+            }
+        }
+        Value::Object(out)
+    }
+
+    fn fixed<T>(&self, section: &Section, kept: &Kept<T>) -> Value {
+        json!({ section.field: self.resource(section.kind, &kept.body), "last_updated": timestamp(kept.since) })
+    }
+
+    fn dynamic<T>(&self, section: &Section, name: &str, kept: Option<&Kept<T>>, refused: Option<&Refused>) -> Value {
+        let mut state = Map::new();
+        if let Some(kept) = kept {
+            state.insert("version_info".into(), (&*kept.version).into());
+            state.insert(section.field.into(), self.resource(section.kind, &kept.body));
+            state.insert("last_updated".into(), timestamp(kept.since).into());
+        }
+        let mut out = match section.kind {
+            // A listener's versions stand one level deeper.
+            Kind::Listener => {
+                let mut out = Map::new();
+                out.insert("name".into(), name.into());
+                if kept.is_some() {
+                    out.insert("active_state".into(), state.into());
+                }
+                out
+            }
+            _ => state,
+        };
+        if let Some(refused) = refused {
+            out.insert("error_state".into(), self.error(section.kind, refused));
+            out.insert("client_status".into(), "NACKED".into());
+        }
+        Value::Object(out)
+    }
+
+    fn error(&self, kind: Kind, refused: &Refused) -> Value {
+        json!({
+            "failed_configuration": self.resource(kind, &refused.body),
+            "last_update_attempt": timestamp(refused.since),
+            "details": refused.details,
+            "version_info": &*refused.version,
+        })
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds.
+fn timestamp(at: SystemTime) -> String {
+    let since = at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (days, seconds) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (seconds / 3600, seconds % 3600 / 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
+}
+
+/// Year, month and day of a number of days since 1970-01-01 (Gregorian calendar).
+fn date(mut days: u64) -> (u64, u64, u64) {
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let mut year = 1970;
+    loop {
+        let length = if leap(year) { 366 } else { 365 };
+        if days < length {
+            break;
+        }
+        days = days.saturating_sub(length);
+        year = year.saturating_add(1);
+    }
+    let february = if leap(year) { 29 } else { 28 };
+    for (month, length) in (1..).zip([31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]) {
+        if days < length {
+            return (year, month, days.saturating_add(1));
+        }
+        days = days.saturating_sub(length);
+    }
+    (year, 12, 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn time_stamps_are_gregorian() {
+        for (seconds, want) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000Z"),
+            (1_795_281_421, "2026-11-21T17:17:01.000Z"),
+        ] {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_secs(seconds)), want);
+        }
+    }
+}

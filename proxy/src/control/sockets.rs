@@ -1,0 +1,273 @@
+//! Listening sockets. They belong to `control`: it opens them before a listener is accepted, hands copies to the
+//! workers, and closes its own when the listener goes.
+
+use crate::base::Name;
+use crate::base::addr::Address;
+use crate::model::listener::Listener;
+use socket2::{Domain, Protocol, SockAddr, Type};
+use std::collections::BTreeMap;
+use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+/// Accept queue when none is configured; the kernel cuts it to `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// A listening socket.
+#[derive(Debug)]
+pub enum Socket {
+    /// TCP; non-blocking.
+    Tcp(std::net::TcpListener),
+    /// Unix; non-blocking.
+    Unix(UnixListener),
+}
+
+impl Socket {
+    /// Another handle of the same socket.
+    pub fn try_clone(&self) -> io::Result<Socket> {
+        Ok(match self {
+            Socket::Tcp(socket) => Socket::Tcp(socket.try_clone()?),
+            Socket::Unix(socket) => Socket::Unix(socket.try_clone()?),
+        })
+    }
+}
+
+/// A socket for one worker.
+#[derive(Debug)]
+pub struct Opened {
+    /// The listener's name.
+    pub listener: Name,
+    /// The address that is bound (with the port that the system chose for port 0).
+    pub address: Address,
+    /// The socket.
+    pub socket: Socket,
+}
+
+/// A listener's bound address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// The listener's name.
+    pub listener: Name,
+    /// Its address.
+    pub address: Address,
+}
+
+/// What makes a socket another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Key {
+    address: Address,
+    reuse_port: bool,
+    transparent: bool,
+    freebind: bool,
+    dual_stack: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: Key,
+    bound: Address,
+    /// One for each worker, or one that all share.
+    sockets: Vec<Socket>,
+}
+
+/// Sockets of a listener that are open but not yet in force.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    keys: Vec<Key>,
+    fresh: Vec<Entry>,
+}
+
+/// All open sockets, by listener.
+#[derive(Debug, Default)]
+pub(super) struct Sockets {
+    /// Nothing is opened (`--mode validate`).
+    pub(super) dry: bool,
+    by_listener: BTreeMap<Name, Vec<Entry>>,
+}
+
+impl Sockets {
+    /// Opens what the listener needs and is not open for it yet. Nothing changes until [`Sockets::commit`].
+    ///
+    /// # Errors
+    /// A text in Envoy's words when an address is another listener's or cannot be bound.
+    pub(super) fn prepare(&self, listener: &Listener, workers: usize) -> Result<Prepared, String> {
+        let addresses: &[Address] = if listener.bind_to_port { &listener.addresses } else { &[] };
+        let keys: Vec<Key> = addresses.iter().map(|address| Key::of(listener, address)).collect();
+        let own = self.by_listener.get(&listener.name).map(Vec::as_slice).unwrap_or_default();
+        let mut fresh = Vec::new();
+        for key in keys.iter().filter(|key| !own.iter().any(|entry| entry.key == **key)) {
+            if self.taken(&listener.name, &key.address) {
+                return Err(format!(
+                    "error adding listener: '{}' has duplicate address '{}' as existing listener",
+                    listener.name, key.address
+                ));
+            }
+            if self.dry {
+                fresh.push(Entry { bound: key.address.clone(), key: key.clone(), sockets: Vec::new() });
+                continue;
+            }
+            let entry = open(listener, key, workers)
+                .map_err(|error| format!("cannot bind '{}': {}", key.address, plain(&error)))?;
+            fresh.push(entry);
+        }
+        Ok(Prepared { keys, fresh })
+    }
+
+    fn taken(&self, name: &Name, address: &Address) -> bool {
+        let other = self.by_listener.iter().filter(|(owner, _)| *owner != name).flat_map(|(_, entries)| entries);
+        address.port() != Some(0) && other.into_iter().any(|entry| entry.key.address == *address)
+    }
+
+    /// Puts the sockets in force: gives those to hand out (worker, socket) and the addresses that are closed.
+    pub(super) fn commit(
+        &mut self,
+        name: &Name,
+        prepared: Prepared,
+        workers: usize,
+    ) -> (Vec<(usize, Opened)>, Vec<Address>) {
+        let Prepared { keys, fresh } = prepared;
+        let entries = self.by_listener.entry(name.clone()).or_default();
+        let mut closed = Vec::new();
+        entries.retain(|entry| {
+            let keep = keys.contains(&entry.key);
+            if !keep {
+                closed.push(entry.bound.clone());
+            }
+            keep
+        });
+        let mut handed = Vec::new();
+        for entry in fresh {
+            handed.extend(entry.copies(name, workers));
+            entries.push(entry);
+        }
+        if entries.is_empty() {
+            self.by_listener.remove(name);
+        }
+        (handed, closed)
+    }
+
+    /// Closes a listener's sockets; gives their addresses.
+    pub(super) fn close(&mut self, name: &Name) -> Vec<Address> {
+        let entries = self.by_listener.remove(name).unwrap_or_default();
+        entries.into_iter().map(|entry| entry.bound).collect()
+    }
+
+    /// Every bound address.
+    pub(super) fn bound(&self) -> Vec<Bound> {
+        let one = |(name, entries): (&Name, &Vec<Entry>)| -> Vec<Bound> {
+            entries.iter().map(|e| Bound { listener: name.clone(), address: e.bound.clone() }).collect()
+        };
+        self.by_listener.iter().flat_map(one).collect()
+    }
+}
+
+impl Key {
+    fn of(listener: &Listener, address: &Address) -> Key {
+        Key {
+            address: address.clone(),
+            reuse_port: listener.reuse_port && address.ip().is_some(),
+            transparent: listener.transparent,
+            freebind: listener.freebind,
+            dual_stack: listener.dual_stack,
+        }
+    }
+}
+
+impl Entry {
+    /// A handle for each worker: its own socket, or the shared one.
+    fn copies(&self, name: &Name, workers: usize) -> Vec<(usize, Opened)> {
+        let mut copies = Vec::with_capacity(workers);
+        for worker in 0..workers {
+            let Some(socket) = self.sockets.get(worker).or(self.sockets.first()) else { continue };
+            match socket.try_clone() {
+                Ok(socket) => {
+                    let opened = Opened { listener: name.clone(), address: self.bound.clone(), socket };
+                    copies.push((worker, opened));
+                }
+                Err(error) => {
+                    tracing::error!(listener = %name, address = %self.bound, worker, %error, "cannot hand a socket to a worker");
+                }
+            }
+        }
+        copies
+    }
+}
+
+fn open(listener: &Listener, key: &Key, workers: usize) -> io::Result<Entry> {
+    match &key.address {
+        Address::Unix(path) => {
+            let socket = open_unix(path, backlog(listener))?;
+            Ok(Entry { bound: key.address.clone(), key: key.clone(), sockets: vec![Socket::Unix(socket)] })
+        }
+        Address::Ip(wanted) => {
+            let count = if key.reuse_port { workers.max(1) } else { 1 };
+            let mut address = *wanted;
+            let mut sockets = Vec::with_capacity(count);
+            for _ in 0..count {
+                let socket = open_tcp(listener, key, address)?;
+                // Port 0: the first socket's port is everybody's.
+                address = socket.local_addr()?;
+                sockets.push(Socket::Tcp(socket));
+            }
+            Ok(Entry { key: key.clone(), bound: Address::Ip(address), sockets })
+        }
+    }
+}
+
+fn backlog(listener: &Listener) -> i32 {
+    listener.backlog.map_or(BACKLOG, |n| i32::try_from(n).unwrap_or(i32::MAX))
+}
+
+fn open_tcp(listener: &Listener, key: &Key, address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
+    let v6 = address.is_ipv6();
+    let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_reuse_address(true)?;
+    if key.reuse_port {
+        socket.set_reuse_port(true)?;
+    }
+    if v6 {
+        socket.set_only_v6(!key.dual_stack)?;
+    }
+    match (key.freebind, v6) {
+        (true, false) => socket.set_freebind_v4(true)?,
+        (true, true) => socket.set_freebind_v6(true)?,
+        (false, _) => {}
+    }
+    match (key.transparent, v6) {
+        (true, false) => socket.set_ip_transparent_v4(true)?,
+        (true, true) => socket.set_ip_transparent_v6(true)?,
+        (false, _) => {}
+    }
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(backlog(listener))?;
+    Ok(socket.into())
+}
+
+/// A socket file that nobody serves is replaced; anything else at the path is left alone.
+fn open_unix(path: &Path, backlog: i32) -> io::Result<UnixListener> {
+    let text = path.to_string_lossy();
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    let address = match text.strip_prefix('@') {
+        Some(name) => SockAddr::unix(format!("\0{name}"))?,
+        None => {
+            let stale = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+            if stale && std::os::unix::net::UnixStream::connect(path).is_err() {
+                std::fs::remove_file(path)?;
+            }
+            SockAddr::unix(path)?
+        }
+    };
+    socket.set_nonblocking(true)?;
+    socket.bind(&address)?;
+    socket.listen(backlog)?;
+    Ok(socket.into())
+}
+
+/// The system's text without the number behind it.
+fn plain(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}

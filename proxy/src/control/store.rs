@@ -1,0 +1,103 @@
+//! What is kept of every resource: the bytes as received, what they compiled to, and what was refused since.
+
+use super::update::{Outcome, Resource};
+use crate::base::Name;
+use crate::base::ledger::CompileError;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A version that was refused.
+#[derive(Debug, Clone)]
+pub(super) struct Refused {
+    pub(super) body: Vec<u8>,
+    pub(super) version: Box<str>,
+    pub(super) details: String,
+    pub(super) since: SystemTime,
+}
+
+/// A version in force.
+#[derive(Debug, Clone)]
+pub(super) struct Kept<T> {
+    pub(super) body: Vec<u8>,
+    pub(super) value: Arc<T>,
+    /// From the bootstrap: not to be changed by others.
+    pub(super) fixed: bool,
+    pub(super) version: Box<str>,
+    pub(super) since: SystemTime,
+}
+
+/// All resources of one type, by name.
+#[derive(Debug)]
+pub(super) struct Table<T> {
+    pub(super) kept: BTreeMap<Name, Kept<T>>,
+    pub(super) refused: BTreeMap<Name, Refused>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Table { kept: BTreeMap::new(), refused: BTreeMap::new() }
+    }
+}
+
+/// Longest text of a refusal that is kept for the dump, in bytes.
+const MAX_DETAILS: usize = 8 * 1024;
+
+impl<T> Table<T> {
+    /// The version in force.
+    pub(super) fn get(&self, name: &str) -> Option<&Arc<T>> {
+        self.kept.get(name).map(|kept| &kept.value)
+    }
+
+    /// Is it in force?
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.kept.contains_key(name)
+    }
+
+    /// Are these the bytes in force? Then a refused version that came between is forgotten too.
+    pub(super) fn unchanged(&mut self, resource: &Resource) -> bool {
+        let same = self.kept.get(&resource.name).is_some_and(|kept| kept.body == resource.body);
+        if same {
+            self.refused.remove(&resource.name);
+        }
+        same
+    }
+
+    /// From the bootstrap?
+    pub(super) fn fixed(&self, name: &str) -> bool {
+        self.kept.get(name).is_some_and(|kept| kept.fixed)
+    }
+
+    /// Puts a version in force.
+    pub(super) fn accept(&mut self, resource: Resource, value: Arc<T>, version: &str, fixed: bool) -> Outcome {
+        self.refused.remove(&resource.name);
+        let kept =
+            Kept { body: resource.body, value, fixed, version: version.into(), since: SystemTime::now() };
+        match self.kept.insert(resource.name, kept) {
+            Some(_) => Outcome::Changed,
+            None => Outcome::Added,
+        }
+    }
+
+    /// Remembers a refused version; the one in force stays.
+    pub(super) fn refuse(&mut self, resource: Resource, errors: &[CompileError], version: &str) {
+        let mut details = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        if details.len() > MAX_DETAILS {
+            details = details.chars().take(MAX_DETAILS / 4).collect();
+        }
+        let refused =
+            Refused { body: resource.body, version: version.into(), details, since: SystemTime::now() };
+        self.refused.insert(resource.name, refused);
+    }
+
+    /// Forgets a name; gives what was in force.
+    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<T>> {
+        self.refused.remove(name);
+        self.kept.remove(name).map(|kept| kept.value)
+    }
+
+    /// Names and versions in force.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<T>)> {
+        self.kept.iter().map(|(name, kept)| (name, &kept.value))
+    }
+}

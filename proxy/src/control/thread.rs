@@ -1,0 +1,227 @@
+//! The control thread, and the handle that others hold.
+
+use super::compile::bootstrap::{self, Settings};
+use super::dump;
+use super::sockets::Bound;
+use super::state::State;
+use super::update::{Change, Resource, StartError, Update, Verdict};
+use super::workers::Workers;
+use crate::base::Name;
+use crate::base::ledger::{CompileError, Sink};
+use crate::live::registry;
+use crate::model::snapshot::Published;
+use prost::Message;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+use tokio::sync::{mpsc, oneshot};
+use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
+
+/// Most commands that wait for the control thread; further senders wait.
+const MAX_COMMANDS: usize = 64;
+
+/// What others ask of the control thread.
+enum Command {
+    Apply(Box<Update>, oneshot::Sender<Vec<Verdict>>),
+    Dump(dump::Options, oneshot::Sender<serde_json::Value>),
+    Bound(oneshot::Sender<Vec<Bound>>),
+}
+
+/// What `control` starts from.
+pub struct Start {
+    /// The bootstrap.
+    pub bootstrap: Bootstrap,
+    /// `--service-node`; replaces the bootstrap's.
+    pub service_node: Option<Box<str>>,
+    /// `--service-cluster`; replaces the bootstrap's.
+    pub service_cluster: Option<Box<str>>,
+    /// Where snapshots are published.
+    pub published: Arc<Published>,
+    /// The workers.
+    pub workers: Arc<dyn Workers>,
+}
+
+/// The control thread's handle. The thread ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct Control {
+    commands: mpsc::Sender<Command>,
+    settings: Arc<Settings>,
+}
+
+/// Settings of a bootstrap with the flags' node.
+fn settings(start: &Start) -> (Settings, Vec<CompileError>) {
+    let sink = Sink::new();
+    let mut settings = bootstrap::settings(&sink.root(""), &start.bootstrap);
+    if let Some(id) = &start.service_node {
+        settings.node.id = id.clone();
+    }
+    if let Some(cluster) = &start.service_cluster {
+        settings.node.cluster = cluster.clone();
+    }
+    (settings, sink.into_errors())
+}
+
+/// The bootstrap's resources.
+fn static_update(bootstrap: &Bootstrap) -> Update {
+    let Some(resources) = &bootstrap.static_resources else { return Update::default() };
+    let place = |kind: &str, i: usize| format!("static_resources.{kind}[{i}]").into_boxed_str();
+    let clusters = resources.clusters.iter().enumerate().map(|(i, message)| Resource {
+        name: message.name.as_str().into(),
+        body: message.encode_to_vec(),
+        place: place("clusters", i),
+    });
+    let listeners = resources.listeners.iter().enumerate().map(|(i, message)| {
+        let unnamed = format!("listener_{i}");
+        let name: Name = if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
+        Resource { name, body: message.encode_to_vec(), place: place("listeners", i) }
+    });
+    Update {
+        clusters: Change { added: clusters.collect(), removed: Vec::new() },
+        listeners: Change { added: listeners.collect(), removed: Vec::new() },
+        ..Update::default()
+    }
+}
+
+impl Control {
+    /// Compiles the bootstrap, opens its sockets, publishes the first snapshot, and starts the thread.
+    ///
+    /// # Errors
+    /// Every mistake of the bootstrap; nothing has been started then.
+    pub fn start(start: Start) -> Result<(Control, JoinHandle<()>), StartError> {
+        let (settings, mut errors) = settings(&start);
+        let update = static_update(&start.bootstrap);
+        let mut state = State::new(settings.clone(), start.published, start.workers);
+        for verdict in state.apply(update, true) {
+            errors.extend(verdict.result.err().unwrap_or_default());
+        }
+        if !errors.is_empty() {
+            return Err(StartError { errors });
+        }
+        let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
+        let since = SystemTime::now();
+        let bytes = start.bootstrap.encode_to_vec();
+        let thread = std::thread::Builder::new().name("control".into());
+        let thread = thread.spawn(move || run(state, inbox, &bytes, since)).map_err(|error| StartError {
+            errors: vec![CompileError {
+                path: String::new(),
+                message: format!("the control thread cannot be started: {error}"),
+                remedy: None,
+            }],
+        })?;
+        Ok((Control { commands, settings: Arc::new(settings) }, thread))
+    }
+
+    /// What the bootstrap says of the process.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Applies an update and gives a verdict on every resource; none when the control thread has ended. Blocks: not
+    /// for a thread that runs tasks.
+    pub fn apply(&self, update: Update) -> Vec<Verdict> {
+        self.ask(|reply| Command::Apply(Box::new(update), reply)).unwrap_or_default()
+    }
+
+    /// [`Control::apply`] for a task.
+    pub async fn apply_async(&self, update: Update) -> Vec<Verdict> {
+        self.ask_async(|reply| Command::Apply(Box::new(update), reply)).await.unwrap_or_default()
+    }
+
+    /// `/config_dump`; null when the control thread has ended.
+    pub async fn dump(&self, options: dump::Options) -> serde_json::Value {
+        self.ask_async(|reply| Command::Dump(options, reply)).await.unwrap_or_default()
+    }
+
+    /// Every bound address.
+    pub async fn bound(&self) -> Vec<Bound> {
+        self.ask_async(Command::Bound).await.unwrap_or_default()
+    }
+
+    /// [`Control::bound`] for a thread that may block.
+    pub fn bound_blocking(&self) -> Vec<Bound> {
+        self.ask(Command::Bound).unwrap_or_default()
+    }
+
+    fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Option<R> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.blocking_send(command(reply)).ok()?;
+        answer.blocking_recv().ok()
+    }
+
+    async fn ask_async<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Option<R> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Judges a bootstrap without opening sockets (`--mode validate`).
+///
+/// # Errors
+/// Every mistake.
+pub fn validate(bootstrap: &Bootstrap) -> Result<(), StartError> {
+    struct Nobody;
+    impl Workers for Nobody {
+        fn count(&self) -> usize {
+            0
+        }
+        fn publish(&self, _: Arc<crate::model::snapshot::Snapshot>) {}
+        fn open(&self, _: usize, _: super::sockets::Opened) {}
+        fn close(&self, _: &Name, _: &crate::base::addr::Address) {}
+    }
+    let start = Start {
+        bootstrap: bootstrap.clone(),
+        service_node: None,
+        service_cluster: None,
+        published: Arc::default(),
+        workers: Arc::new(Nobody),
+    };
+    let (settings, mut errors) = settings(&start);
+    let mut state = State::new(settings, start.published, start.workers).without_sockets();
+    for verdict in state.apply(static_update(&start.bootstrap), true) {
+        errors.extend(verdict.result.err().unwrap_or_default());
+    }
+    if errors.is_empty() { Ok(()) } else { Err(StartError { errors }) }
+}
+
+fn run(state: State, inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(%error, "the control thread has no runtime and ends");
+            return;
+        }
+    };
+    runtime.block_on(serve(state, inbox, bootstrap, since));
+}
+
+async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
+    loop {
+        tokio::select! {
+            command = inbox.recv() => match command {
+                None => return,
+                Some(command) => obey(&mut state, command, bootstrap, since),
+            },
+            asked = registry::asked() => state.materialise(&asked),
+        }
+    }
+}
+
+/// A reply that nobody waits for any more is dropped.
+fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime) {
+    match command {
+        Command::Apply(update, reply) => {
+            let verdicts = state.apply(*update, false);
+            for verdict in &verdicts {
+                if let Err(errors) = &verdict.result {
+                    for error in errors {
+                        tracing::warn!(kind = %verdict.kind, name = %verdict.name, "refused: {error}");
+                    }
+                }
+            }
+            drop(reply.send(verdicts));
+        }
+        Command::Dump(options, reply) => drop(reply.send(dump::dump(state, bootstrap, since, &options))),
+        Command::Bound(reply) => drop(reply.send(state.bound())),
+    }
+}

@@ -1,0 +1,136 @@
+//! What goes in and what comes out: resources added and removed by type, and a verdict on each.
+
+use crate::base::Name;
+use crate::base::ledger::CompileError;
+use std::fmt;
+
+/// Type of a resource.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// `envoy.config.cluster.v3.Cluster`
+    Cluster,
+    /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
+    Endpoints,
+    /// `envoy.config.listener.v3.Listener`
+    Listener,
+    /// `envoy.config.route.v3.RouteConfiguration`
+    Route,
+}
+
+impl Kind {
+    /// Every type, in the order in which updates are applied (make before break).
+    pub const ALL: [Kind; 4] = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Route];
+
+    /// Full name of the message.
+    pub const fn type_name(self) -> &'static str {
+        match self {
+            Kind::Cluster => "envoy.config.cluster.v3.Cluster",
+            Kind::Endpoints => "envoy.config.endpoint.v3.ClusterLoadAssignment",
+            Kind::Listener => "envoy.config.listener.v3.Listener",
+            Kind::Route => "envoy.config.route.v3.RouteConfiguration",
+        }
+    }
+
+    /// The type with this full name.
+    pub fn of(type_name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.type_name() == type_name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Cluster => "cluster",
+            Kind::Endpoints => "endpoints",
+            Kind::Listener => "listener",
+            Kind::Route => "route configuration",
+        })
+    }
+}
+
+/// One resource as received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its name.
+    pub name: Name,
+    /// The encoded message.
+    pub body: Vec<u8>,
+    /// What field paths in diagnostics begin with; empty for a resource of its own.
+    pub place: Box<str>,
+}
+
+impl Resource {
+    /// A resource of its own.
+    pub fn new(name: impl Into<Name>, body: Vec<u8>) -> Self {
+        Resource { name: name.into(), body, place: Box::default() }
+    }
+}
+
+/// Resources of one type.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// New or changed.
+    pub added: Vec<Resource>,
+    /// Gone.
+    pub removed: Vec<Name>,
+}
+
+/// Resources of all types that a source brings at once. What it does not mention stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Update {
+    /// The source's version, shown in `/config_dump`.
+    pub version: Box<str>,
+    /// Clusters.
+    pub clusters: Change,
+    /// Endpoints of EDS clusters, by service name.
+    pub endpoints: Change,
+    /// Listeners.
+    pub listeners: Change,
+    /// Named route configurations.
+    pub routes: Change,
+}
+
+/// What became of a resource that was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// The same bytes as before: nothing was done.
+    Unchanged,
+    /// New.
+    Added,
+    /// In the place of another version.
+    Changed,
+    /// Removed, or was not there.
+    Removed,
+}
+
+/// A resource, and whether it is in force now.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Its type.
+    pub kind: Kind,
+    /// Its name.
+    pub name: Name,
+    /// In force, or why not (the previous version stays in force then).
+    pub result: Result<Outcome, Vec<CompileError>>,
+}
+
+/// Why the process cannot start with its bootstrap.
+#[derive(Debug)]
+pub struct StartError {
+    /// Every mistake.
+    pub errors: Vec<CompileError>,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, error) in self.errors.iter().enumerate() {
+            if i > 0 {
+                writeln!(f)?;
+            }
+            write!(f, "{error}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StartError {}
