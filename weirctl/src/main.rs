@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod render;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,8 @@ struct Arguments {
 enum Command {
     /// Reads Istio and Kubernetes YAML and reports every mistake; exit code 1 if there is an error.
     Check(check::Check),
+    /// Prints the xDS resources that a proxy would get, as JSON.
+    Render(Box<render::Render>),
 }
 
 fn main() -> ExitCode {
@@ -34,5 +37,6 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check(check) => check.run(),
+        Command::Render(render) => render.run(),
     }
 }
