@@ -52,7 +52,7 @@ pub fn base64(text: &str) -> anyhow::Result<Vec<u8>> {
 pub fn hex(text: &str) -> anyhow::Result<Vec<u8>> {
     let digits: Vec<u32> = text.chars().filter_map(|c| c.to_digit(16)).collect();
     anyhow::ensure!(
-        digits.len() == text.trim().len() && digits.len() % 2 == 0,
+        digits.len() == text.trim().len() && digits.len().is_multiple_of(2),
         "'{text}' is not hexadecimal"
     );
     Ok(digits.chunks_exact(2).map(|pair| (pair[0] * 16 + pair[1]) as u8).collect())

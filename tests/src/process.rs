@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -13,20 +13,9 @@ use anyhow::Context;
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// The program under test: `WEIR_BIN`, else `weir` beside this test's own program.
-pub fn weir() -> anyhow::Result<PathBuf> {
-    let path = match std::env::var_os("WEIR_BIN").filter(|path| !path.is_empty()) {
-        Some(path) => PathBuf::from(path),
-        None => beside("weir")?,
-    };
-    anyhow::ensure!(path.is_file(), "{} does not exist; build it: cargo build -p weir-proxy", path.display());
-    Ok(path)
-}
-
-/// A program that cargo has built into the folder above this test's.
-pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let folder = own.parent().and_then(Path::parent).context("the test's program has no folder")?;
-    Ok(folder.join(name))
+fn weir() -> anyhow::Result<PathBuf> {
+    crate::oracle::binaries::weir()
+        .context("weir is not built (cargo build -p weir-proxy), or WEIR_BIN names no file")
 }
 
 /// A proxy process with its configuration in a folder of its own; killed and cleaned up when dropped.

@@ -1,9 +1,9 @@
 //! An upstream that keeps what it was sent, reads it strictly, and answers every complete request.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::wire::h1::{Request, Step, read};
 
@@ -101,19 +101,11 @@ impl Recorder {
 
 /// Whether a byte arrives within [`UPGRADE_DELAY`].
 fn early(stream: &mut TcpStream) -> bool {
-    let end = Instant::now() + UPGRADE_DELAY;
-    let mut byte = [0u8; 1];
-    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        if stream.set_read_timeout(Some(left)).is_err() {
-            return false;
-        }
-        match stream.read(&mut byte) {
-            Ok(n) => return n > 0,
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break,
-            Err(_) => return false,
-        }
+    if stream.set_read_timeout(Some(UPGRADE_DELAY)).is_err() {
+        return false;
     }
-    // Reads after this wait again without limit.
+    let arrived = stream.read(&mut [0u8; 1]).is_ok_and(|n| n > 0);
+    // Reads after this wait again without limit; a socket that refuses that is broken and shows it there.
     let _ = stream.set_read_timeout(None);
-    false
+    arrived
 }
