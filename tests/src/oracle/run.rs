@@ -200,11 +200,11 @@ impl Ready {
         let bootstrap = template::bootstrap(&self.extra, &parts, self.admin, &self.folder)?;
         let path = self.folder.join("bootstrap.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&bootstrap)?)?;
-        if let [one] = group {
-            if one.case.refused {
-                let verdict = Proxy::validate(binary, &path)?;
-                return Ok(Started::Refused(verdict.err()));
-            }
+        if let [one] = group
+            && one.case.refused
+        {
+            let verdict = Proxy::validate(binary, &path)?;
+            return Ok(Started::Refused(verdict.err()));
         }
         Ok(Started::Running(Proxy::start(binary, &path, self.admin, &self.folder)?))
     }

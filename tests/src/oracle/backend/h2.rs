@@ -71,10 +71,10 @@ async fn exchange(
     }
     tokio::time::sleep(Duration::from_millis(reply.delay)).await;
     let head = parts.method == http::Method::HEAD;
-    if let Err(error) = answer(&mut respond, &reply, head).await {
-        if reply.reset.is_none() {
-            shared.record(json!({ "error": error.to_string() }));
-        }
+    if let Err(error) = answer(&mut respond, &reply, head).await
+        && reply.reset.is_none()
+    {
+        shared.record(json!({ "error": error.to_string() }));
     }
     if reply.early {
         let (bytes, trailers, error) = read_body(&mut body).await;

@@ -34,10 +34,10 @@ pub fn exchange(wire: &mut Wire, item: &Send) -> Value {
         let _ = error;
         return json!({ "none": "reset" });
     }
-    if item.until_end {
-        if let Some(map) = seen.as_object_mut() {
-            map.insert("end".to_owned(), json!(until_end(wire, Duration::from_secs(4)).word()));
-        }
+    if item.until_end
+        && let Some(map) = seen.as_object_mut()
+    {
+        map.insert("end".to_owned(), json!(until_end(wire, Duration::from_secs(4)).word()));
     }
     seen
 }

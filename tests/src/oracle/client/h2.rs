@@ -96,10 +96,10 @@ async fn exchange(sender: SendRequest<Bytes>, item: &Send) -> anyhow::Result<Val
             let last = index + 1 == item.chunks.len();
             let _ = send_all(&mut stream, Bytes::from(chunk.clone()), last && !open).await;
         }
-        if !item.trailers.is_empty() {
-            if let Ok(trailers) = parse_headers(&item.trailers) {
-                let _ = stream.send_trailers(trailers);
-            }
+        if !item.trailers.is_empty()
+            && let Ok(trailers) = parse_headers(&item.trailers)
+        {
+            let _ = stream.send_trailers(trailers);
         }
         if item.unfinished {
             // The stream must stay open while the reply is awaited; the timeout above ends this.
