@@ -1,7 +1,8 @@
 //! The oracle: every case of `tests/oracle/*.yaml` through the real Envoy and through weir.
 //!
 //! Arguments choose cases by a part of `section/case`. `WEIR_BIN` and `ENVOY` name the programs;
-//! `ORACLE_ENVOY_ONLY=1` checks the stated facts on Envoy alone; `ORACLE_DIFF_ONLY=1` prints failures alone.
+//! `ORACLE_ENVOY_ONLY=1` checks the stated facts on Envoy alone; `ORACLE_DIFF_ONLY=1` prints failures alone;
+//! `ORACLE_KEEP=1` keeps bootstraps and logs of a good run.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -55,7 +56,7 @@ fn suite() -> anyhow::Result<ExitCode> {
     );
     let code = report(&verdicts, &listed, wanted.is_empty() && sides.weir.is_some());
     // Logs and bootstraps of a failed run are worth a look; of a good one they are not.
-    if code == ExitCode::SUCCESS {
+    if code == ExitCode::SUCCESS && std::env::var_os("ORACLE_KEEP").is_none() {
         let _ = std::fs::remove_dir_all(&folder);
     }
     Ok(code)

@@ -41,6 +41,9 @@ pub struct Case {
     /// The bootstrap must be refused; nothing is sent.
     #[serde(default)]
     pub refused: bool,
+    /// What weir waits for before it can take this case. Until then weir must refuse the bootstrap, by name.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// Fragments that [`super::template`] splices; they stand beside the other keys in the file.
     #[serde(skip)]
     pub config: Fragments,

@@ -129,8 +129,11 @@ fn prepare_case(
 impl Ready {
     /// Runs the section through both sides and judges every case.
     pub fn judge(&self, sides: &Sides, listed: &[Listed]) -> Vec<Verdict> {
-        let envoy = self.observe(&sides.envoy);
-        let weir = sides.weir.as_ref().map(|binary| self.observe(binary));
+        let envoy = self.observe(&sides.envoy, |case| case.refused);
+        let weir = sides
+            .weir
+            .as_ref()
+            .map(|binary| self.observe(binary, |case| case.refused || case.waits_for.is_some()));
         self.cases
             .iter()
             .map(|prepared| {
@@ -142,10 +145,17 @@ impl Ready {
             .collect()
     }
 
-    fn observe(&self, binary: &Path) -> Seen {
-        let (alone, shared): (Vec<&Prepared>, Vec<&Prepared>) =
-            self.cases.iter().partition(|p| p.case.alone || p.case.refused);
+    /// Cases that must be refused are validated one by one; the others are spoken to.
+    fn observe(&self, binary: &Path, refused: impl Fn(&Case) -> bool) -> Seen {
         let mut seen = Seen::new();
+        let (judged, spoken): (Vec<&Prepared>, Vec<&Prepared>) =
+            self.cases.iter().partition(|p| refused(&p.case));
+        for prepared in judged {
+            let verdict = self.validate(binary, prepared).map_err(|e| format!("{e:#}"));
+            seen.insert(prepared.id.clone(), verdict);
+        }
+        let (alone, shared): (Vec<&Prepared>, Vec<&Prepared>) =
+            spoken.into_iter().partition(|p| p.case.alone);
         if !shared.is_empty() {
             self.observe_group(binary, &shared, &mut seen);
         }
@@ -158,12 +168,7 @@ impl Ready {
     /// One process for a group; a group that does not start is halved, so that the culprit stands alone.
     fn observe_group(&self, binary: &Path, group: &[&Prepared], seen: &mut Seen) {
         match self.start(binary, group) {
-            Ok(Started::Refused(said)) => {
-                for prepared in group {
-                    seen.insert(prepared.id.clone(), Ok(json!({ "refused": said.is_some() })));
-                }
-            }
-            Ok(Started::Running(mut proxy)) => {
+            Ok(mut proxy) => {
                 seen.append(&mut self.converse(&proxy, group));
                 if !proxy.alive() {
                     let said = proxy.said();
@@ -189,24 +194,29 @@ impl Ready {
         }
     }
 
-    fn start(&self, binary: &Path, group: &[&Prepared]) -> anyhow::Result<Started> {
-        let parts: Vec<(&str, &Case, &Ports)> =
-            group.iter().map(|p| (p.id.as_str(), &p.case, &p.ports)).collect();
+    fn validate(&self, binary: &Path, prepared: &Prepared) -> anyhow::Result<Value> {
+        let said = Proxy::validate(binary, &self.bootstrap(&[prepared])?)?;
+        Ok(json!({ "refused": said.is_err() }))
+    }
+
+    fn start(&self, binary: &Path, group: &[&Prepared]) -> anyhow::Result<Proxy> {
         for prepared in group {
             prepared.backends.iter().for_each(Backend::reset);
             // Absent on the first side; the proxy opens it when it starts.
             let _ = std::fs::remove_file(template::log_path(&prepared.id, &self.folder));
         }
+        Proxy::start(binary, &self.bootstrap(group)?, self.admin, &self.folder)
+    }
+
+    /// Writes the bootstrap of a group.
+    fn bootstrap(&self, group: &[&Prepared]) -> anyhow::Result<PathBuf> {
+        let parts: Vec<(&str, &Case, &Ports)> =
+            group.iter().map(|p| (p.id.as_str(), &p.case, &p.ports)).collect();
         let bootstrap = template::bootstrap(&self.extra, &parts, self.admin, &self.folder)?;
-        let path = self.folder.join("bootstrap.json");
+        let first = group.first().map_or("none", |p| p.id.as_str());
+        let path = self.folder.join(format!("bootstrap-{first}-{}.json", group.len()));
         std::fs::write(&path, serde_json::to_vec_pretty(&bootstrap)?)?;
-        if let [one] = group
-            && one.case.refused
-        {
-            let verdict = Proxy::validate(binary, &path)?;
-            return Ok(Started::Refused(verdict.err()));
-        }
-        Ok(Started::Running(Proxy::start(binary, &path, self.admin, &self.folder)?))
+        Ok(path)
     }
 
     fn converse(&self, proxy: &Proxy, group: &[&Prepared]) -> Seen {
@@ -263,11 +273,6 @@ impl Ready {
         merge_into(seen, "log", Value::Array(lines));
         prune(seen, case);
     }
-}
-
-enum Started {
-    Running(Proxy),
-    Refused(Option<String>),
 }
 
 fn merge_into(value: &mut Value, key: &str, part: Value) {
@@ -340,20 +345,33 @@ fn judge_case(
             Outcome::Failed(wrong)
         };
     };
-    match weir {
+    let found = match weir {
+        Some(Ok(seen)) if case.waits_for.is_some() => {
+            if seen.get("refused") != Some(&json!(true)) {
+                wrong.push("weir: takes the bootstrap now: strike waits_for from the case".to_owned());
+            }
+            return if wrong.is_empty() { Outcome::Passed } else { Outcome::Failed(wrong) };
+        }
         Some(Ok(weir)) => {
             let found = compare::differences(envoy, weir, &case.ignore);
-            let (unlisted, gone) = ledger::judge(name, &found, listed);
-            wrong.extend(unlisted.iter().map(said));
-            wrong.extend(gone);
             // Where both sides agree the facts were judged above; what is not compared must hold on its own.
             if !case.ignore.is_empty() && found.is_empty() {
                 wrong.extend(facts(case, weir, "weir: "));
             }
+            found
         }
-        Some(Err(why)) => wrong.push(format!("weir: {why}")),
-        None => wrong.push("weir: not asked".to_owned()),
-    }
+        Some(Err(why)) => {
+            vec![Difference { at: "start".to_owned(), envoy: "runs".to_owned(), weir: why.clone() }]
+        }
+        None => vec![Difference {
+            at: "start".to_owned(),
+            envoy: "runs".to_owned(),
+            weir: "not asked".to_owned(),
+        }],
+    };
+    let (unlisted, gone) = ledger::judge(name, &found, listed);
+    wrong.extend(unlisted.iter().map(said));
+    wrong.extend(gone);
     if wrong.is_empty() { Outcome::Passed } else { Outcome::Failed(wrong) }
 }
 
