@@ -128,3 +128,25 @@ impl AsyncWrite for Io {
 pub fn unix(addr: &tokio::net::unix::SocketAddr) -> Address {
     Address::Unix(Arc::from(addr.as_pathname().unwrap_or_else(|| std::path::Path::new(""))))
 }
+
+/// Sets TCP keepalive; a kernel that refuses a value keeps its own (Envoy does the same).
+pub fn set_keepalive(
+    stream: &TcpStream,
+    probes: Option<u32>,
+    time: Option<std::time::Duration>,
+    interval: Option<std::time::Duration>,
+) {
+    let mut keepalive = socket2::TcpKeepalive::new();
+    if let Some(probes) = probes {
+        keepalive = keepalive.with_retries(probes);
+    }
+    if let Some(time) = time {
+        keepalive = keepalive.with_time(time);
+    }
+    if let Some(interval) = interval {
+        keepalive = keepalive.with_interval(interval);
+    }
+    if let Err(error) = socket2::SockRef::from(stream).set_tcp_keepalive(&keepalive) {
+        tracing::debug!(%error, "TCP keepalive refused");
+    }
+}

@@ -1,0 +1,150 @@
+//! A worker's cell of a cluster: an identity found by name (pools, cursor, counters) around the present version.
+
+use super::lb;
+use super::pool::HostPool;
+use crate::base::{Name, rng};
+use crate::live::balance::{Cursor, PickContext};
+use crate::live::cluster::ClusterLive;
+use crate::live::host::Host;
+use crate::live::hostset::HostSet;
+use crate::live::permit::Lender;
+use crate::model::cluster::Cluster;
+use crate::observe::metrics::{Cells, Registry};
+use crate::observe::stats::cluster as stat;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// Which hosts a pick avoids.
+pub struct Avoid<'a> {
+    /// The test.
+    pub unwanted: &'a dyn Fn(&Host) -> bool,
+    /// How often another host is drawn.
+    pub attempts: u32,
+}
+
+/// A cluster on one worker.
+#[derive(Debug)]
+pub struct ClusterCell {
+    /// The cluster's name.
+    pub name: Name,
+    config: RefCell<Rc<Arc<Cluster>>>,
+    /// Snapshot version that the configuration was last compared with.
+    pub checked: Cell<u64>,
+    live: Arc<ClusterLive>,
+    hosts: RefCell<Option<Arc<HostSet>>>,
+    cursor: Cursor,
+    /// Statistics.
+    pub stats: Cells,
+    lenders: [Rc<Lender>; 2],
+    pools: RefCell<HashMap<u64, Rc<HostPool>, foldhash::fast::RandomState>>,
+    pub(super) closed: Arc<Notify>,
+}
+
+impl ClusterCell {
+    /// Takes the registry's lock once.
+    pub fn new(config: &Arc<Cluster>, closed: Arc<Notify>) -> Rc<ClusterCell> {
+        let [default, high] = &config.live.breakers;
+        Rc::new(ClusterCell {
+            name: config.name.clone(),
+            config: RefCell::new(Rc::new(config.clone())),
+            checked: Cell::new(0),
+            live: config.live.clone(),
+            hosts: RefCell::default(),
+            cursor: Cursor::new(),
+            stats: Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", config.stat_name)),
+            lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
+            pools: RefCell::default(),
+            closed,
+        })
+    }
+
+    /// Takes a version over. Idle connections whose making would be another now are closed.
+    pub(super) fn update(&self, config: Arc<Cluster>, version: u64) {
+        self.checked.set(version);
+        let old = self.config();
+        if !Arc::ptr_eq(&old, &config) {
+            let same = old.source == config.source && old.keepalive == config.keepalive;
+            self.config.replace(Rc::new(config));
+            if !same {
+                self.yield_idle(usize::MAX);
+            }
+        }
+    }
+
+    /// The present configuration; no shared counter is touched.
+    pub fn config(&self) -> Rc<Arc<Cluster>> {
+        self.config.borrow().clone()
+    }
+
+    /// The live part.
+    pub fn live(&self) -> &Arc<ClusterLive> {
+        &self.live
+    }
+
+    /// Permits of a priority.
+    pub fn lender(&self, high: bool) -> &Rc<Lender> {
+        let [default, second] = &self.lenders;
+        if high { second } else { default }
+    }
+
+    /// Has the cluster a host set already?
+    pub fn is_warm(&self) -> bool {
+        self.live.refresh(&mut self.hosts.borrow_mut())
+    }
+
+    /// Picks a host; none when there is none to use. The cluster must be warm.
+    pub fn pick(self: &Rc<Self>, hash: Option<u64>, avoid: Option<Avoid<'_>>) -> Option<Rc<HostPool>> {
+        if !self.is_warm() {
+            return None;
+        }
+        let hosts = self.hosts.borrow();
+        let set = hosts.as_ref()?;
+        rng::with(|rng| {
+            let mut ctx = PickContext::new(rng, &self.cursor);
+            ctx.hash = hash;
+            if let Some(avoid) = &avoid {
+                ctx.avoid = Some(avoid.unwanted);
+                ctx.avoid_attempts = avoid.attempts;
+            }
+            let host = lb::pick(set, &ctx);
+            if ctx.panic.get() {
+                self.stats.inc(stat::LB_HEALTHY_PANIC);
+            }
+            host.map(|host| self.pool(host))
+        })
+    }
+
+    /// The pool of a host.
+    pub fn pool(self: &Rc<Self>, host: &Arc<Host>) -> Rc<HostPool> {
+        if let Some(pool) = self.pools.borrow().get(&host.id) {
+            return pool.clone();
+        }
+        let pool = Rc::new(HostPool::new(host.clone()));
+        self.pools.borrow_mut().insert(host.id, pool.clone());
+        pool
+    }
+
+    /// All pools.
+    pub fn pools(&self) -> Vec<Rc<HostPool>> {
+        self.pools.borrow().values().cloned().collect()
+    }
+
+    /// Forgets the pools of removed hosts that hold nothing.
+    pub(super) fn forget_pools(&self) {
+        self.pools.borrow_mut().retain(|_, pool| !(pool.host.is_removed() && pool.is_empty()));
+    }
+
+    /// Closes up to `most` idle connections; how many were.
+    pub fn yield_idle(&self, most: usize) -> usize {
+        let mut closed = 0;
+        for pool in self.pools() {
+            while closed < most && pool.close_one(self) {
+                closed += 1;
+            }
+        }
+        closed
+    }
+}
