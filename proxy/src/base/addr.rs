@@ -46,3 +46,11 @@ impl From<SocketAddr> for Address {
         Address::Ip(addr)
     }
 }
+
+/// The address that this machine would use towards others (no packet is sent); none without a route.
+pub fn first_interface_address() -> Option<IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    // Connecting a datagram socket only asks the routing table; 192.0.2.1 is documentation space (RFC 5737).
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|addr| addr.ip()).filter(|ip| !ip.is_unspecified())
+}

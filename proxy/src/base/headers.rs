@@ -271,6 +271,24 @@ impl HeaderBlock {
         self.flush(&mut run, out);
     }
 
+    /// Respells every name that is no pseudo-header like `X-Custom-Header` (Envoy's `proper_case_words`).
+    pub fn proper_case(&mut self) {
+        for e in &self.entries {
+            if e.id.is_pseudo() && self.buf.get(e.name as usize) == Some(&b':') {
+                continue;
+            }
+            let mut start = true;
+            for byte in self.buf.get_mut(range(e.name, e.name_len)).unwrap_or_default() {
+                if start {
+                    byte.make_ascii_uppercase();
+                } else {
+                    byte.make_ascii_lowercase();
+                }
+                start = !byte.is_ascii_alphanumeric();
+            }
+        }
+    }
+
     fn flush(&self, run: &mut Range<usize>, out: &mut Vec<u8>) {
         out.extend_from_slice(self.buf.get(run.clone()).unwrap_or_default());
         *run = 0..0;

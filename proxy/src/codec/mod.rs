@@ -2,3 +2,4 @@
 
 pub mod h1;
 pub mod message;
+pub mod stream;

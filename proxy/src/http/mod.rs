@@ -1,3 +1,11 @@
-//! HTTP: the exchange, forwarding, the filters.
+//! HTTP: the exchange and everything around it. Read `exchange.rs` first.
 
+pub mod alarm;
+pub mod connection;
+pub mod exchange;
 pub mod filter;
+pub mod forward;
+pub mod manager;
+pub mod prepare;
+pub mod reply;
+pub mod respond;

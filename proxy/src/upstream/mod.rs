@@ -11,6 +11,7 @@ pub mod stream;
 pub mod worker;
 
 pub use cell::ClusterCell;
+pub use stream::Upstream;
 pub use lease::{ConnectError, Lease};
 pub use stream::Upstream;
 pub use worker::Worker;

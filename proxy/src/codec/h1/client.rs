@@ -61,6 +61,7 @@ impl Client {
         self.keep_alive = true;
         self.response_started = false;
         self.request_done = head.end;
+        self.writer.written = false;
         let bare_upgrade = self.upgrade && head.end;
         self.writer.framing = write::request(self.writer.output.buffer(), head, bare_upgrade);
     }
@@ -84,12 +85,17 @@ impl Client {
 
     /// Writes what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.output.poll_flush(&mut self.io, cx)
+        self.writer.poll_flush(&mut self.io, cx)
     }
 
     /// Has a byte of the response arrived?
     pub fn response_started(&self) -> bool {
         self.response_started
+    }
+
+    /// Has any byte of the request been written?
+    pub fn request_started(&self) -> bool {
+        self.writer.written
     }
 
     /// Reads the response head; interim responses come one by one. Cancel safe.

@@ -4,7 +4,7 @@ use super::write::{self, Framing};
 use crate::base::headers::HeaderBlock;
 use crate::transport::{Io, Output};
 use std::io;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 /// Output of a connection and the framing of the body that is written to it.
 #[derive(Debug, Default)]
@@ -13,13 +13,15 @@ pub struct Writer {
     pub output: Output,
     /// Framing of the present body.
     pub framing: Framing,
+    /// Has any byte been written since this was reset?
+    pub written: bool,
 }
 
 impl Writer {
     /// Writes body bytes after what is buffered; what the socket does not take is kept. `end`: the body is complete.
     pub fn data(&mut self, io: &mut Io, cx: &mut Context<'_>, data: &[u8], end: bool) -> io::Result<()> {
         if self.framing == Framing::Raw {
-            return self.output.write(io, cx, data, &[]);
+            return self.write(io, cx, data, &[]);
         }
         let tail: &[u8] = match (data.is_empty(), end) {
             (true, true) => b"0\r\n\r\n",
@@ -30,7 +32,22 @@ impl Writer {
         if !data.is_empty() {
             write::chunk_head(self.output.buffer(), data.len());
         }
-        self.output.write(io, cx, data, tail)
+        self.write(io, cx, data, tail)
+    }
+
+    fn write(&mut self, io: &mut Io, cx: &mut Context<'_>, data: &[u8], tail: &[u8]) -> io::Result<()> {
+        let before = self.output.len().saturating_add(data.len()).saturating_add(tail.len());
+        let result = self.output.write(io, cx, data, tail);
+        self.written |= self.output.len() < before;
+        result
+    }
+
+    /// Writes what is kept.
+    pub fn poll_flush(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let before = self.output.len();
+        let polled = self.output.poll_flush(io, cx);
+        self.written |= self.output.len() < before;
+        polled
     }
 
     /// Ends the body with trailers; they are dropped unless it is chunked and `forward`.
@@ -38,6 +55,6 @@ impl Writer {
         if self.framing == Framing::Chunked {
             write::last_chunk(self.output.buffer(), forward.then_some(trailers));
         }
-        self.output.write(io, cx, &[], &[])
+        self.write(io, cx, &[], &[])
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod cors;
 pub mod fault;
+pub mod hooks;
 pub mod router;
 
 use crate::base::ledger::At;

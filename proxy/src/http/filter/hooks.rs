@@ -1,0 +1,71 @@
+//! The running side of a filter: hooks of one exchange. A filter that needs no waiting costs a virtual call and no
+//! allocation; only a waiting one boxes a future.
+
+use crate::http::reply::Reply;
+use crate::base::headers::HeaderBlock;
+use crate::codec::message::{RequestHead, ResponseHead};
+use crate::model::plugin::{PluginConfig, RouteFilterConfig};
+use crate::observe::metrics::Cells;
+use crate::observe::record::Record;
+use std::future::Future;
+use std::pin::Pin;
+
+/// What a hook says.
+pub enum Step {
+    /// Go on.
+    Continue,
+    /// Answer with this; the response side of the chain still runs.
+    Reply(Box<Reply>),
+    /// Call [`HttpFilter::resumed`] when this has completed.
+    Wait(Pin<Box<dyn Future<Output = ()>>>),
+}
+
+/// What a request hook sees.
+pub struct RequestContext<'a> {
+    /// The request.
+    pub request: &'a mut RequestHead,
+    /// The exchange's record.
+    pub record: &'a mut Record,
+    /// The most specific configuration of this slot: weighted cluster, route, virtual host, route configuration.
+    pub route_config: Option<&'a RouteFilterConfig>,
+    /// Cluster that the route chose, if it chose one.
+    pub cluster: Option<&'a str>,
+    /// `http.<prefix>.` statistics of the connection manager.
+    pub stats: &'a Cells,
+    /// The connection manager's prefix, for a filter's own statistics.
+    pub stat_prefix: &'a str,
+}
+
+/// What a response hook sees.
+pub struct ResponseContext<'a> {
+    /// The request as it was forwarded.
+    pub request: &'a HeaderBlock,
+    /// The response.
+    pub response: &'a mut ResponseHead,
+    /// The exchange's record.
+    pub record: &'a mut Record,
+    /// The most specific configuration of this slot.
+    pub route_config: Option<&'a RouteFilterConfig>,
+}
+
+/// One filter in one exchange.
+pub trait HttpFilter {
+    /// The request head.
+    fn request(&mut self, cx: &mut RequestContext<'_>) -> Step;
+
+    /// What it waited for is there.
+    fn resumed(&mut self, _cx: &mut RequestContext<'_>) -> Step {
+        Step::Continue
+    }
+
+    /// The response head, of the upstream or our own.
+    fn response(&mut self, _cx: &mut ResponseContext<'_>) {}
+
+    /// Most response body bytes per second, when this filter limits them.
+    fn response_rate(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Makes the running part of a slot from its configuration; none when the configuration is not its own.
+pub type RunFn = fn(&PluginConfig) -> Option<Box<dyn HttpFilter>>;

@@ -1,0 +1,67 @@
+//! A worker's cell of a connection manager, and of the route configuration it uses.
+
+use crate::model::http::{ConnectionManager, RouteSource};
+use crate::model::route::RouteConfig;
+use crate::observe::metrics::{Cells, Registry};
+use crate::observe::stats::http as stat;
+use crate::upstream::Worker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+/// A connection manager on one worker.
+#[derive(Debug)]
+pub struct ManagerCell {
+    /// The configuration.
+    pub config: Arc<ConnectionManager>,
+    /// `http.<prefix>.`
+    pub stats: Cells,
+    /// Are there HTTP filters besides the router?
+    pub has_filters: bool,
+    routes: RefCell<(u64, Option<Rc<Arc<RouteConfig>>>)>,
+}
+
+thread_local! {
+    /// Cells by address of their configuration, which each of them keeps alive.
+    static CELLS: RefCell<HashMap<usize, Weak<ManagerCell>>> = RefCell::new(HashMap::new());
+}
+
+impl ManagerCell {
+    /// The worker's cell of a configuration, made at first use.
+    pub fn of(config: &Arc<ConnectionManager>) -> Rc<ManagerCell> {
+        let key = Arc::as_ptr(config).addr();
+        if let Some(cell) = CELLS.with_borrow(|cells| cells.get(&key).and_then(Weak::upgrade)) {
+            return cell;
+        }
+        let cell = Rc::new(ManagerCell {
+            config: config.clone(),
+            stats: Registry::global().cells(&stat::SCHEMA, &format!("http.{}.", config.stat_prefix)),
+            has_filters: config.filters.len() > 1,
+            routes: RefCell::new((0, None)),
+        });
+        CELLS.with_borrow_mut(|cells| {
+            cells.retain(|_, cell| cell.strong_count() > 0);
+            cells.insert(key, Rc::downgrade(&cell));
+        });
+        cell
+    }
+
+    /// The route configuration in force; none while a named one has not arrived.
+    pub fn routes(&self, worker: &Worker) -> Option<Rc<Arc<RouteConfig>>> {
+        let version = worker.version();
+        if self.routes.borrow().0 != version || self.routes.borrow().1.is_none() {
+            let found = match &self.config.routes {
+                RouteSource::Inline(routes) => Some(routes.clone()),
+                RouteSource::Named(name) => worker.with_snapshot(|s| s.routes.get(name).cloned()),
+            };
+            let mut cached = self.routes.borrow_mut();
+            let same = matches!((&cached.1, &found), (Some(old), Some(new)) if Arc::ptr_eq(old, new));
+            cached.0 = version;
+            if !same {
+                cached.1 = found.map(Rc::new);
+            }
+        }
+        self.routes.borrow().1.clone()
+    }
+}

@@ -1,0 +1,137 @@
+//! One face for the upstream's side of an exchange, whatever the protocol.
+
+use super::lease::Lease;
+use crate::base::addr::Address;
+use crate::base::headers::HeaderBlock;
+use crate::codec::message::{BodyEvent, Data, RequestHead, ResponseHead};
+use crate::failure::Reset;
+use crate::observe::record::Protocol;
+use std::io;
+use std::task::{Context, Poll};
+
+/// The stream that a request goes out on.
+#[derive(Debug)]
+pub enum Upstream {
+    /// A lent HTTP/1 connection.
+    H1(Lease),
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
+
+impl Upstream {
+    /// Hands the request head over.
+    pub fn send_head(&mut self, head: &RequestHead) {
+        match self {
+            Upstream::H1(lease) => {
+                if let Some(client) = lease.client() {
+                    client.send_head(head);
+                }
+            }
+        }
+    }
+
+    /// Sends body bytes; call only when [`Upstream::drained`].
+    pub fn send_data(&mut self, cx: &mut Context<'_>, data: Data<'_>, end: bool) -> io::Result<()> {
+        match self {
+            Upstream::H1(lease) => lease.client().ok_or_else(gone)?.send_data(cx, data.as_slice(), end),
+        }
+    }
+
+    /// Ends the body with trailers.
+    pub fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &HeaderBlock) -> io::Result<()> {
+        match self {
+            Upstream::H1(lease) => lease.client().ok_or_else(gone)?.send_trailers(cx, trailers),
+        }
+    }
+
+    /// Has everything been taken that was handed over?
+    pub fn drained(&mut self) -> bool {
+        match self {
+            Upstream::H1(lease) => lease.client().is_none_or(|c| c.drained()),
+        }
+    }
+
+    /// Sends what is kept.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Upstream::H1(lease) => match lease.client() {
+                Some(client) => client.poll_flush(cx),
+                None => Poll::Ready(Err(gone())),
+            },
+        }
+    }
+
+    /// The response head; interim ones come one by one. Cancel safe.
+    pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Reset>> {
+        match self {
+            Upstream::H1(lease) => match lease.client() {
+                Some(client) => client.poll_head(cx),
+                None => Poll::Ready(Err(Reset::Termination)),
+            },
+        }
+    }
+
+    /// Next part of the response's body; bytes are lent until [`Upstream::release`]. Cancel safe.
+    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, Reset>> {
+        match self {
+            Upstream::H1(lease) => match lease.client() {
+                Some(client) => client.poll_body(cx),
+                None => Poll::Ready(Err(Reset::Termination)),
+            },
+        }
+    }
+
+    /// Gives lent bytes back.
+    pub fn release(&mut self) {
+        match self {
+            Upstream::H1(lease) => {
+                if let Some(client) = lease.client() {
+                    client.release();
+                }
+            }
+        }
+    }
+
+    /// Ends our half of a tunnel.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Upstream::H1(lease) => match lease.client() {
+                Some(client) => client.poll_shutdown(cx),
+                None => Poll::Ready(Ok(())),
+            },
+        }
+    }
+
+    /// Has any byte of the response arrived?
+    pub fn response_started(&mut self) -> bool {
+        match self {
+            Upstream::H1(lease) => lease.client().is_some_and(|c| c.response_started()),
+        }
+    }
+
+    /// Has any byte of the request been written to the peer?
+    pub fn request_started(&mut self) -> bool {
+        match self {
+            Upstream::H1(lease) => lease.client().is_some_and(|c| c.request_started()),
+        }
+    }
+
+    /// Did an exchange use this connection before?
+    pub fn reused(&mut self) -> bool {
+        match self {
+            Upstream::H1(lease) => lease.conn().is_some_and(|c| c.reused()),
+        }
+    }
+
+    /// Number of the connection and our address.
+    pub fn facts(&mut self) -> (Option<u64>, Option<Address>, Protocol) {
+        match self {
+            Upstream::H1(lease) => {
+                let conn = lease.conn();
+                (conn.as_ref().map(|c| c.id), conn.and_then(|c| c.local.clone()), Protocol::Http11)
+            }
+        }
+    }
+}
