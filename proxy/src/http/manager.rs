@@ -17,6 +17,8 @@ pub struct ManagerCell {
     pub config: Arc<ConnectionManager>,
     /// `http.<prefix>.`
     pub stats: Cells,
+    /// No `x-envoy-*` headers of the router's own.
+    pub suppress_envoy_headers: bool,
     /// Are there HTTP filters besides the router?
     pub has_filters: bool,
     routes: RefCell<(u64, Option<Rc<Arc<RouteConfig>>>)>,
@@ -37,6 +39,7 @@ impl ManagerCell {
         let cell = Rc::new(ManagerCell {
             config: config.clone(),
             stats: Registry::global().cells(&stat::SCHEMA, &format!("http.{}.", config.stat_prefix)),
+            suppress_envoy_headers: config.suppress_envoy_headers,
             has_filters: config.filters.len() > 1,
             routes: RefCell::new((0, None)),
         });

@@ -2,6 +2,7 @@
 
 pub mod alarm;
 pub mod connection;
+pub mod deadlines;
 pub mod exchange;
 pub mod filter;
 pub mod forward;
@@ -9,3 +10,4 @@ pub mod manager;
 pub mod prepare;
 pub mod reply;
 pub mod respond;
+pub mod route_reply;

@@ -2,6 +2,7 @@
 
 pub mod balance;
 pub mod cluster;
+pub mod drain;
 pub mod edf;
 pub mod host;
 pub mod hostset;

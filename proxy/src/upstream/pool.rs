@@ -8,7 +8,6 @@ use crate::live::host::{Host, Stat};
 use crate::live::permit::{Kind, Permit};
 use crate::observe::stats::cluster as stat;
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};

@@ -209,6 +209,12 @@ impl Server {
         self.writer.output.is_empty()
     }
 
+    /// Buffers bytes as they are (the answer to what is no request).
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.keep_alive = false;
+        self.writer.output.push(bytes);
+    }
+
     /// Writes what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writer.output.poll_flush(&mut self.io, cx)

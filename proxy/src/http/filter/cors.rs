@@ -16,6 +16,7 @@ pub const FACTORY: Factory = Factory {
     terminal: false,
     config: compile,
     route_config: Some(("envoy.extensions.filters.http.cors.v3.CorsPolicy", compile_policy)),
+    run: None,
 };
 
 /// The filter itself has no settings.

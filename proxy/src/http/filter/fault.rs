@@ -24,6 +24,7 @@ pub const FACTORY: Factory = Factory {
     terminal: false,
     config: compile,
     route_config: Some(("envoy.extensions.filters.http.fault.v3.HttpFault", compile_route)),
+    run: None,
 };
 
 /// A delay.

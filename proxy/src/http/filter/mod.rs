@@ -1,5 +1,6 @@
 //! HTTP filters: one file each, one line in the table.
 
+pub mod chain;
 pub mod cors;
 pub mod fault;
 pub mod hooks;
@@ -29,6 +30,8 @@ pub struct Factory {
     pub config: ConfigFn,
     /// Its configuration per route, with the full name of that message.
     pub route_config: Option<(&'static str, RouteConfigFn)>,
+    /// Makes the part that runs; none for the terminal filter, which the exchange itself is.
+    pub run: Option<hooks::RunFn>,
 }
 
 /// Every filter of this release.
@@ -48,4 +51,10 @@ pub fn decode<M: prost::Message + Default>(at: &At<'_>, bytes: &[u8]) -> Option<
             None
         }
     }
+}
+
+/// The running filter of a slot.
+pub fn run(slot: &crate::model::plugin::PluginConfig) -> Option<Box<dyn hooks::HttpFilter>> {
+    let factory = FACTORIES.iter().find(|factory| factory.type_name == slot.type_name)?;
+    factory.run.and_then(|run| run(slot))
 }

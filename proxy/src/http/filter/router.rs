@@ -14,6 +14,7 @@ pub const FACTORY: Factory = Factory {
     terminal: true,
     config: compile,
     route_config: None,
+    run: None,
 };
 
 /// The router's settings.

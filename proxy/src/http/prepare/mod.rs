@@ -8,6 +8,8 @@ mod request_id;
 mod target;
 
 pub use client::append_via;
+pub use host::split_port;
+pub use path::split as split_path;
 
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;

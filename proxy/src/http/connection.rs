@@ -1,0 +1,349 @@
+//! A client's connection: request after request on HTTP/1, streams on HTTP/2; idle time, drain, the last goodbye.
+
+use super::alarm::Alarm;
+use super::exchange::Exchange;
+use super::manager::ManagerCell;
+use super::reply;
+use crate::base::clock::{self, Instant};
+use crate::codec::h1::head::HeadRules;
+use crate::codec::h1::server::Server;
+use crate::codec::message::{DownstreamError, RequestHead};
+use crate::codec::stream::Downstream;
+use crate::failure::Failure;
+use crate::live::drain;
+use crate::model::http::{CodecType, ConnectionManager};
+use crate::observe::record::{ConnFacts, Protocol, Record};
+use crate::observe::stats::http as stat;
+use crate::transport::{Input, Io};
+use crate::upstream::Worker;
+use futures_util::FutureExt;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+
+/// What a connection finds when the configuration has changed since its last request.
+pub enum Present {
+    /// The chain's connection manager now.
+    Manager(Arc<ConnectionManager>),
+    /// No chain would take this connection any more, or one of another kind: it drains.
+    Drain,
+}
+
+/// A connection to be served.
+pub struct Conn {
+    /// The stream.
+    pub io: Io,
+    /// Bytes that listener filters have read.
+    pub read: Vec<u8>,
+    /// Its facts.
+    pub facts: Rc<ConnFacts>,
+    /// The connection manager of the chain that was chosen.
+    pub manager: Arc<ConnectionManager>,
+    /// The listener's soft limit of buffered bytes.
+    pub buffer_limit: usize,
+    /// Repeats the choice of the chain from what it was made by.
+    pub present: Rc<dyn Fn() -> Present>,
+}
+
+thread_local! {
+    /// Wakers of the worker's connections, by connection id.
+    static WAKERS: RefCell<HashMap<u64, Waker, foldhash::fast::RandomState>> = RefCell::default();
+}
+
+static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
+
+/// Wakes every connection of this worker, so that idle ones notice a drain.
+pub fn wake_all() {
+    let all: Vec<Waker> = WAKERS.with_borrow(|wakers| wakers.values().cloned().collect());
+    all.into_iter().for_each(Waker::wake);
+}
+
+/// Connections of this worker.
+pub fn count() -> usize {
+    WAKERS.with_borrow(HashMap::len)
+}
+
+/// Counts a connection while it lives.
+struct Counted {
+    cell: Rc<ManagerCell>,
+    id: u64,
+    start: Instant,
+    h2: bool,
+}
+
+impl Counted {
+    async fn new(cell: Rc<ManagerCell>, facts: &ConnFacts, h2: bool) -> Counted {
+        poll_fn(|cx| {
+            WAKERS.with_borrow_mut(|wakers| wakers.insert(facts.id, cx.waker().clone()));
+            Poll::Ready(())
+        })
+        .await;
+        let stats = &cell.stats;
+        stats.inc(stat::DOWNSTREAM_CX_TOTAL);
+        stats.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        stats.inc(if h2 { stat::DOWNSTREAM_CX_HTTP2_TOTAL } else { stat::DOWNSTREAM_CX_HTTP1_TOTAL });
+        stats.gauge_add(if h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE }, 1);
+        Counted { cell, id: facts.id, start: facts.start, h2 }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        WAKERS.with_borrow_mut(|wakers| wakers.remove(&self.id));
+        let stats = &self.cell.stats;
+        stats.inc(stat::DOWNSTREAM_CX_DESTROY);
+        stats.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        stats.gauge_sub(if self.h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE }, 1);
+        let age = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        stats.record(stat::DOWNSTREAM_CX_LENGTH_MS, age);
+    }
+}
+
+/// Serves a connection to its end.
+pub async fn serve(mut conn: Conn) {
+    let Some(worker) = Worker::current() else { return };
+    let h2 = match conn.manager.codec {
+        CodecType::Http1 => false,
+        CodecType::Http2 => true,
+        CodecType::Auto => sniff(&mut conn).await,
+    };
+    if h2 {
+        tracing::warn!(listener = %conn.facts.listener, "HTTP/2 is not served yet; connection closed");
+        return;
+    }
+    let manager = ManagerCell::of(&conn.manager);
+    let _counted = Counted::new(manager.clone(), &conn.facts, false).await;
+    Http1 { version: worker.version(), worker, manager, alarm: Alarm::default(), served: 0, conn: Rest::of(&conn) }
+        .run(Server::new(conn.io, conn.read))
+        .await;
+}
+
+/// Tells HTTP/2's preface (RFC 9113 section 3.4) from anything else; what was read is kept.
+async fn sniff(conn: &mut Conn) -> bool {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let mut input = Input::with(std::mem::take(&mut conn.read));
+    let found = poll_fn(|cx| {
+        loop {
+            let have = input.len().min(PREFACE.len());
+            if have > 0 && input.bytes().get(..have) != PREFACE.get(..have) {
+                return Poll::Ready(false);
+            }
+            if have == PREFACE.len() {
+                return Poll::Ready(true);
+            }
+            let n = ready!(input.poll_fill(&mut conn.io, cx, usize::MAX)).unwrap_or(0);
+            input.stash();
+            if n == 0 {
+                return Poll::Ready(false);
+            }
+        }
+    })
+    .await;
+    conn.read = input.take();
+    found
+}
+
+/// What stays of a connection beside its stream.
+struct Rest {
+    facts: Rc<ConnFacts>,
+    buffer_limit: usize,
+    present: Rc<dyn Fn() -> Present>,
+}
+
+impl Rest {
+    fn of(conn: &Conn) -> Rest {
+        Rest { facts: conn.facts.clone(), buffer_limit: conn.buffer_limit, present: conn.present.clone() }
+    }
+}
+
+struct Http1 {
+    worker: Rc<Worker>,
+    version: u64,
+    manager: Rc<ManagerCell>,
+    alarm: Alarm,
+    served: u32,
+    conn: Rest,
+}
+
+enum Next {
+    Request(RequestHead),
+    Bad(Failure),
+    Close,
+}
+
+impl Http1 {
+    async fn run(mut self, mut server: Server) {
+        loop {
+            let idle_since = clock::now();
+            let mut first_byte = None;
+            let next = poll_fn(|cx| self.poll_next(&mut server, cx, idle_since, &mut first_byte)).await;
+            if !self.refresh() {
+                server.set_close();
+            }
+            match next {
+                Next::Close => return,
+                Next::Bad(failure) => return self.goodbye(server, failure).await,
+                Next::Request(head) => {
+                    if !self.exchange(&mut server, head).await {
+                        return self.linger(server).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next request head, within idle, head and connection times; a drain ends the wait between requests.
+    fn poll_next(
+        &mut self,
+        server: &mut Server,
+        cx: &mut Context<'_>,
+        idle_since: Instant,
+        first_byte: &mut Option<Instant>,
+    ) -> Poll<Next> {
+        let config = &self.manager.config;
+        let rules = HeadRules {
+            max_bytes: config.max_request_headers,
+            max_fields: config.max_headers_count,
+            accept_http_10: config.http1.accept_http_10,
+            allow_chunked_length: config.http1.allow_chunked_length,
+        };
+        loop {
+            match server.poll_head(cx, &rules) {
+                Poll::Ready(Ok(Some(head))) => return Poll::Ready(Next::Request(head)),
+                Poll::Ready(Ok(None) | Err(DownstreamError::Gone)) => return Poll::Ready(Next::Close),
+                Poll::Ready(Err(DownstreamError::Bad(failure))) => return Poll::Ready(Next::Bad(failure)),
+                Poll::Pending => {}
+            }
+            if server.has_input() && first_byte.is_none() {
+                *first_byte = Some(clock::now());
+            }
+            if drain::is_on() && first_byte.is_none() && self.served > 0 {
+                return Poll::Ready(Next::Close);
+            }
+            let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);
+            let idle_by = config.idle_timeout.map(|t| idle_since + t);
+            let old_by = config.max_connection_duration.map(|t| self.conn.facts.start + t);
+            let first = [head_by, idle_by, old_by].into_iter().flatten().min();
+            ready!(self.alarm.poll_at(cx, first));
+            if head_by.is_some() && head_by == first {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_HEADER_TIMEOUT);
+                return Poll::Ready(Next::Bad(Failure::RequestHeaderTimeout));
+            }
+            let idle = idle_by == first;
+            self.manager.stats.inc(if idle { stat::DOWNSTREAM_CX_IDLE_TIMEOUT } else { stat::DOWNSTREAM_CX_MAX_DURATION_REACHED });
+            return Poll::Ready(Next::Close);
+        }
+    }
+
+    /// Takes the present configuration over; false when the connection is to drain.
+    fn refresh(&mut self) -> bool {
+        let version = self.worker.version();
+        if version == self.version {
+            return true;
+        }
+        self.version = version;
+        match (self.conn.present)() {
+            Present::Manager(config) => {
+                if !Arc::ptr_eq(&config, &self.manager.config) {
+                    self.manager = ManagerCell::of(&config);
+                }
+                true
+            }
+            Present::Drain => {
+                self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
+                false
+            }
+        }
+    }
+
+    /// Serves one request; may the connection go on?
+    async fn exchange(&mut self, server: &mut Server, head: RequestHead) -> bool {
+        self.served = self.served.saturating_add(1);
+        let worn = self.manager.config.max_requests_per_connection.is_some_and(|most| self.served >= most);
+        if worn {
+            self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
+        }
+        if drain::should_close() {
+            self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
+            server.set_close();
+        } else if worn {
+            server.set_close();
+        }
+        let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
+        record.stream_id = NEXT_STREAM.fetch_add(1, Ordering::Relaxed);
+        record.moments.request_headers_received = Some(std::time::Duration::ZERO);
+        let exchange = Exchange::new(
+            Downstream::H1(server),
+            head,
+            record,
+            self.manager.clone(),
+            self.worker.clone(),
+            &mut self.alarm,
+            self.conn.buffer_limit,
+        );
+        let served = AssertUnwindSafe(Box::pin(exchange.serve())).catch_unwind().await;
+        if served.is_err() {
+            self.manager.stats.inc(stat::WEIR_PANICS);
+            return false;
+        }
+        server.keep_alive() && server.request_done() && server.drained()
+    }
+
+    /// Answers bytes that are no request, and closes.
+    async fn goodbye(mut self, mut server: Server, failure: Failure) {
+        self.manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
+        self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
+        self.manager.stats.response_code(failure.row().status);
+        let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
+        record.protocol = Some(if failure == Failure::LowVersion { Protocol::Http10 } else { Protocol::Http11 });
+        let row = failure.row();
+        record.status = row.status;
+        record.details = row.details.into();
+        record.local_body = row.body.into();
+        if let Some(flag) = row.flag {
+            record.flags.set(flag);
+        }
+        record.bytes_sent = row.body.len() as u64;
+        server.send_raw(&reply::raw(failure, &self.manager.config.server_name));
+        let by = clock::now() + GOODBYE;
+        poll_fn(|cx| {
+            if server.poll_flush(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            self.alarm.poll_at(cx, Some(by))
+        })
+        .await;
+        for log in &self.manager.config.logs {
+            log.log(&record);
+        }
+        self.linger(server).await;
+    }
+
+    /// Ends our side, and waits a little for the client's end, so that it can read our last bytes before a reset.
+    async fn linger(mut self, mut server: Server) {
+        let Some(wait) = self.manager.config.delayed_close_timeout else { return };
+        let by = clock::now() + wait;
+        poll_fn(|cx| {
+            if !server.drained() {
+                return Poll::Ready(());
+            }
+            if server.poll_linger(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            let late = self.alarm.poll_at(cx, Some(by));
+            if late.is_ready() {
+                self.manager.stats.inc(stat::DOWNSTREAM_CX_DELAYED_CLOSE_TIMEOUT);
+            }
+            late
+        })
+        .await;
+    }
+}
+
+/// Longest time for the last words to a client that broke the protocol.
+const GOODBYE: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,495 @@
+//! One request, from its head to its log line. Read this file first: prepare, choose a route, filters, then forward
+//! (`forward/`), redirect or answer; the record is logged when the exchange drops.
+
+use super::alarm::Alarm;
+use super::deadlines::Deadlines;
+use super::filter::chain::Chain;
+use super::forward;
+use super::manager::ManagerCell;
+use super::prepare::{self, Refusal};
+use super::reply::{self, Reply};
+use super::respond;
+use super::route_reply;
+use crate::base::clock;
+use crate::base::headers::HeaderBlock;
+use crate::base::names::Id;
+use crate::base::rng;
+use crate::codec::h1::framing::is_upgrade;
+use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
+use crate::codec::stream::Downstream;
+use crate::failure::{Failure, Flag};
+use crate::model::mutation::Mutations;
+use crate::model::route::{RequireTls, Route, RouteConfig, VirtualHost};
+use crate::model::route_action::{Action, ClusterChoice, Mirror, WeightedCluster, WeightedEntry};
+use crate::observe::record::{Protocol, Record};
+use crate::observe::stats::http as stat;
+use crate::route;
+use crate::upstream::Worker;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// Why an exchange ends without a complete response.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// It is answered all the same.
+    Done,
+    /// The client went away.
+    Gone,
+    /// The stream is reset.
+    Reset,
+}
+
+/// What can happen while something is awaited.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Interrupt {
+    /// The client went away.
+    Gone,
+    /// The route's timeout.
+    Route,
+    /// The try's timeout.
+    PerTry,
+    /// The try's idle timeout.
+    PerTryIdle,
+    /// Another failure with a row of its own.
+    Failure(Failure),
+}
+
+/// The route that was chosen, and the cluster.
+pub struct Chosen<'r> {
+    /// Route configuration.
+    pub config: &'r RouteConfig,
+    /// Virtual host.
+    pub virtual_host: &'r VirtualHost,
+    /// Route.
+    pub route: &'r Route,
+    /// The drawn weighted cluster.
+    pub entry: Option<&'r WeightedEntry>,
+    /// Cluster, when the route names one.
+    pub cluster: Option<std::borrow::Cow<'r, str>>,
+}
+
+impl Chosen<'_> {
+    /// Every level's mutations, in the order they are applied.
+    pub fn each_level(&self, mut apply: impl FnMut(&Mutations)) {
+        if let Some(entry) = self.entry {
+            apply(&entry.mutations);
+        }
+        let levels = [&self.route.mutations, &self.virtual_host.mutations, &self.config.mutations];
+        if self.config.most_specific_wins {
+            levels.into_iter().rev().for_each(apply);
+        } else {
+            levels.into_iter().for_each(apply);
+        }
+    }
+
+    /// Mirrors: the route's, else the virtual host's, else the configuration's.
+    pub fn mirrors(&self) -> &[Mirror] {
+        let own: &[Mirror] = match &self.route.action {
+            Action::Forward(forward) => &forward.mirrors,
+            _ => &[],
+        };
+        [own, &self.virtual_host.mirrors, &self.config.mirrors].into_iter().find(|m| !m.is_empty()).unwrap_or_default()
+    }
+}
+
+/// One request and its response.
+pub struct Exchange<'d> {
+    /// The client's side.
+    pub down: Downstream<'d>,
+    /// The request head; headers move to the record at the end.
+    pub request: RequestHead,
+    /// What is remembered.
+    pub record: Record,
+    /// The connection manager.
+    pub manager: Rc<ManagerCell>,
+    /// The worker.
+    pub worker: Rc<Worker>,
+    /// The connection's timer.
+    pub alarm: &'d mut Alarm,
+    /// All deadlines.
+    pub deadlines: Deadlines,
+    /// Most bytes that a retry policy keeps.
+    pub buffer_limit: usize,
+    /// 100 was answered already.
+    pub continued: bool,
+    /// The response body is complete.
+    pub response_ended: bool,
+    /// Cookies that the hash policy makes.
+    pub set_cookies: Vec<String>,
+    filters: Chain,
+}
+
+impl<'d> Exchange<'d> {
+    /// A request has come.
+    pub fn new(
+        down: Downstream<'d>,
+        request: RequestHead,
+        record: Record,
+        manager: Rc<ManagerCell>,
+        worker: Rc<Worker>,
+        alarm: &'d mut Alarm,
+        buffer_limit: usize,
+    ) -> Exchange<'d> {
+        let stats = &manager.stats;
+        stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
+        stats.inc(stat::RQ_TOTAL);
+        stats.gauge_add(stat::DOWNSTREAM_RQ_ACTIVE, 1);
+        stats.inc(if request.protocol == Protocol::Http2 { stat::DOWNSTREAM_RQ_HTTP2_TOTAL } else { stat::DOWNSTREAM_RQ_HTTP1_TOTAL });
+        let deadlines = Deadlines::new(&manager.config, record.start, request.end);
+        let filters = Chain::default();
+        Exchange {
+            down,
+            request,
+            record,
+            manager,
+            worker,
+            alarm,
+            deadlines,
+            buffer_limit,
+            continued: false,
+            response_ended: false,
+            set_cookies: Vec::new(),
+            filters,
+        }
+    }
+
+    /// Serves it to its end.
+    pub async fn serve(mut self) {
+        self.record.protocol = Some(self.request.protocol);
+        let result = self.run().await;
+        if let Err(end) = result {
+            self.ended(end);
+        }
+    }
+
+    async fn run(&mut self) -> Result<(), End> {
+        let manager = self.manager.clone();
+        let routes = manager.routes(&self.worker);
+        let config = routes.as_deref().map(|routes| &**routes);
+        if let Err(refusal) = prepare::request(&mut self.request, &manager.config, config, &mut self.record) {
+            return self.refuse(refusal).await;
+        }
+        self.expect_continue();
+        let Some(config) = config else { return self.no_route().await };
+        let Some(chosen) = self.choose(config) else { return self.no_route().await };
+        if self.wants_tls(chosen.virtual_host) {
+            return self.reply(route_reply::to_https(self)).await;
+        }
+        if let Some(failure) = self.upgrade(&chosen) {
+            self.down.set_close();
+            return self.reply(failure.into()).await;
+        }
+        if manager.has_filters {
+            self.filters = Chain::new(&manager, &chosen);
+            if let Some(reply) = self.run_request_filters(&chosen).await? {
+                return self.reply_on(&chosen, reply).await;
+            }
+        }
+        match &chosen.route.action {
+            Action::Forward(forward) => forward::run(self, &chosen, forward).await,
+            Action::Redirect(redirect) => {
+                manager.stats.inc(stat::RQ_REDIRECT);
+                let reply = route_reply::redirect(self, &chosen, redirect);
+                self.reply_on(&chosen, reply).await
+            }
+            Action::Direct(direct) => {
+                manager.stats.inc(stat::RQ_DIRECT_RESPONSE);
+                let reply = route_reply::direct(self, direct);
+                self.reply_on(&chosen, reply).await
+            }
+            Action::NonForwarding => self.no_route().await,
+        }
+    }
+
+    /// Virtual host, route and cluster.
+    fn choose<'r>(&mut self, config: &'r RouteConfig) -> Option<Chosen<'r>> {
+        let headers = &self.request.headers;
+        let virtual_host = route::virtual_host(config, headers.get(Id::Authority).unwrap_or_default())?;
+        self.record.virtual_host = None;
+        let random = rng::with(|r| r.next_u64());
+        let route = route::route(config, virtual_host, headers, random)?;
+        if !route.name.is_empty() {
+            self.record.route = Some(route.name.clone());
+        }
+        let mut chosen = Chosen { config, virtual_host, route, entry: None, cluster: None };
+        if let Action::Forward(forward) = &route.action {
+            self.choose_cluster(&mut chosen, &forward.cluster, random);
+        }
+        Some(chosen)
+    }
+
+    fn choose_cluster<'r>(&self, chosen: &mut Chosen<'r>, choice: &'r ClusterChoice, random: u64) {
+        let headers = &self.request.headers;
+        let named = |name: &crate::base::names::HeaderName| {
+            headers.find(name).and_then(|v| std::str::from_utf8(v).ok()).map(|v| v.to_owned().into())
+        };
+        match choice {
+            ClusterChoice::Fixed(name) => chosen.cluster = Some(std::borrow::Cow::Borrowed(name)),
+            ClusterChoice::Header(name) => chosen.cluster = named(name),
+            ClusterChoice::Weighted(weighted) => {
+                let by_header = weighted.header.as_ref().and_then(|name| headers.find(name));
+                let number = by_header.and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok());
+                let mut point = number.unwrap_or(random).checked_rem(weighted.total).unwrap_or(0);
+                for entry in &weighted.entries {
+                    if point < u64::from(entry.weight) {
+                        chosen.entry = Some(entry);
+                        chosen.cluster = match &entry.cluster {
+                            WeightedCluster::Fixed(name) => Some(std::borrow::Cow::Borrowed(name)),
+                            WeightedCluster::Header(name) => named(name),
+                        };
+                        return;
+                    }
+                    point = point.saturating_sub(u64::from(entry.weight));
+                }
+            }
+        }
+    }
+
+    /// Answers `Expect: 100-continue` (spec 1.1.5), unless it is to be forwarded.
+    fn expect_continue(&mut self) {
+        let expects = self.request.headers.get(Id::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        if expects && !self.manager.config.proxy_100_continue {
+            self.request.headers.remove_id(Id::Expect);
+            self.continued = true;
+            if !self.request.end {
+                self.down.send_interim(100, &HeaderBlock::new());
+            }
+        }
+    }
+
+    fn wants_tls(&self, host: &VirtualHost) -> bool {
+        let plain = self.request.headers.get(Id::ForwardedProto) != Some(b"https");
+        match host.require_tls {
+            RequireTls::No => false,
+            RequireTls::All => plain,
+            RequireTls::ExternalOnly => plain && !self.request.headers.has(Id::EnvoyInternal),
+        }
+    }
+
+    /// Is an upgrade asked for that is not enabled?
+    fn upgrade(&mut self, chosen: &Chosen<'_>) -> Option<Failure> {
+        if !is_upgrade(&self.request.headers) {
+            return None;
+        }
+        let kind = self.request.headers.get(Id::Upgrade)?.to_ascii_lowercase();
+        let find = |list: &[(Box<str>, bool)]| list.iter().find(|(name, _)| name.as_bytes() == kind).map(|(_, on)| *on);
+        let on_route = match &chosen.route.action {
+            Action::Forward(forward) => find(&forward.upgrades),
+            _ => None,
+        };
+        let enabled = on_route.or_else(|| find(&self.manager.config.upgrades)).unwrap_or(false);
+        if enabled {
+            return None;
+        }
+        self.manager.stats.inc(stat::DOWNSTREAM_RQ_WS_ON_NON_WS_ROUTE);
+        Some(Failure::UpgradeFailed)
+    }
+
+    async fn no_route(&mut self) -> Result<(), End> {
+        self.manager.stats.inc(stat::NO_ROUTE);
+        self.reply(Failure::RouteNotFound.into()).await
+    }
+
+    async fn refuse(&mut self, refusal: Refusal) -> Result<(), End> {
+        match refusal {
+            Refusal::RedirectPath(path) => {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_REDIRECTED_WITH_NORMALIZED_PATH);
+                let mut reply = Reply::new(307, "path_normalization_failed");
+                reply.headers.append_id(Id::Location, &path);
+                self.reply(reply).await
+            }
+            Refusal::Failure(failure) => {
+                match failure {
+                    Failure::AbsolutePath => self.manager.stats.inc(stat::DOWNSTREAM_RQ_NON_RELATIVE_PATH),
+                    Failure::PathNormalization => self.manager.stats.inc(stat::DOWNSTREAM_RQ_FAILED_PATH_NORMALIZATION),
+                    _ => {}
+                }
+                let mut reply = Reply::from(failure);
+                reply.close = reply.status == 400 && !self.manager.config.http1.stream_error_on_invalid;
+                self.reply(reply).await
+            }
+        }
+    }
+
+    async fn run_request_filters(&mut self, chosen: &Chosen<'_>) -> Result<Option<Reply>, End> {
+        let mut filters = std::mem::take(&mut self.filters);
+        let result = filters.request(self, chosen).await;
+        self.filters = filters;
+        result
+    }
+
+    /// The response side of the filters.
+    pub fn run_response_filters(&mut self, chosen: &Chosen<'_>, head: &mut ResponseHead) {
+        if self.manager.has_filters {
+            let mut filters = std::mem::take(&mut self.filters);
+            filters.response(self, chosen, head);
+            self.filters = filters;
+        }
+    }
+
+    /// A local reply of a route: its mutations and the response side of the filters apply.
+    pub async fn reply_on(&mut self, chosen: &Chosen<'_>, mut reply: Reply) -> Result<(), End> {
+        if matches!(chosen.route.action, Action::Forward(_)) {
+            let mut headers = std::mem::take(&mut reply.headers);
+            chosen.each_level(|m| m.response.apply_response(&mut headers, &self.request.headers, &self.record));
+            reply.headers = headers;
+        }
+        let (mut head, body) = reply::render(self, reply);
+        if !matches!(chosen.route.action, Action::Forward(_)) {
+            chosen.each_level(|m| m.response.apply_response(&mut head.headers, &self.request.headers, &self.record));
+        }
+        self.run_response_filters(chosen, &mut head);
+        self.send_own(head, body).await
+    }
+
+    /// A local reply without a route.
+    pub async fn reply(&mut self, reply: Reply) -> Result<(), End> {
+        let (head, body) = reply::render(self, reply);
+        self.send_own(head, body).await
+    }
+
+    async fn send_own(&mut self, mut head: ResponseHead, body: Vec<u8>) -> Result<(), End> {
+        respond::complete(self, &mut head, true);
+        self.send_head(head, false);
+        let mut body = Some(body).filter(|b| !b.is_empty());
+        poll_fn(|cx| {
+            if let Some(body) = body.take() {
+                let event = BodyEvent::Data(crate::codec::message::Data::Shared(body.into()), true);
+                if self.pass_event(cx, event).is_err() {
+                    return Poll::Ready(Err(End::Gone));
+                }
+            }
+            self.poll_drain(cx).map_err(|_| End::Gone)
+        })
+        .await
+    }
+
+    /// Hands a response head over and remembers it.
+    pub fn send_head(&mut self, head: ResponseHead, upgraded: bool) {
+        if !self.down.request_done() && !upgraded && self.request.protocol != Protocol::Http2 {
+            self.manager.stats.inc(stat::DOWNSTREAM_RQ_RESPONSE_BEFORE_RQ_COMPLETE);
+            self.down.set_close();
+        }
+        self.record.status = head.status;
+        self.record.moments.response_headers_sent = Some(clock::now().saturating_duration_since(self.record.start));
+        self.down.send_head(&head, upgraded);
+        self.response_ended = head.end;
+        self.record.response = head.headers;
+    }
+
+    /// Passes one part of a response body on.
+    pub fn pass_event(&mut self, cx: &mut Context<'_>, event: BodyEvent<'_>) -> io::Result<()> {
+        self.deadlines.moved();
+        match event {
+            BodyEvent::Data(data, end) => {
+                self.record.bytes_sent = self.record.bytes_sent.saturating_add(data.as_slice().len() as u64);
+                self.response_ended = end;
+                self.down.send_data(cx, data, end)
+            }
+            BodyEvent::End => {
+                self.response_ended = true;
+                self.down.send_data(cx, crate::codec::message::Data::Borrowed(&[]), true)
+            }
+            BodyEvent::Trailers(trailers) => {
+                self.response_ended = true;
+                let result = self.down.send_trailers(cx, &trailers, self.manager.config.http1.trailers);
+                self.record.response_trailers = trailers;
+                result
+            }
+        }
+    }
+
+    /// Waits until everything handed over is taken.
+    pub fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), forward::Broken>> {
+        match self.down.poll_flush(cx) {
+            Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
+            Poll::Ready(Err(_)) => Poll::Ready(Err(forward::Broken::Interrupted(Interrupt::Gone))),
+            Poll::Pending => self.poll_deadlines(cx).map(|i| Err(forward::Broken::Interrupted(i))),
+        }
+    }
+
+    /// Completes when the client goes away (its request being complete) or a time is over.
+    pub fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+        if self.down.request_done() && self.down.poll_gone(cx).is_ready() {
+            return Poll::Ready(Interrupt::Gone);
+        }
+        self.poll_deadlines(cx)
+    }
+
+    /// Completes when a time is over.
+    pub fn poll_deadlines(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+        loop {
+            let (at, what) = self.deadlines.next();
+            std::task::ready!(self.alarm.poll_at(cx, at));
+            // The time may have moved on since.
+            if self.deadlines.next() == (at, what) {
+                return Poll::Ready(self.timed_out(what));
+            }
+        }
+    }
+
+    fn timed_out(&self, what: Option<Interrupt>) -> Interrupt {
+        match what {
+            Some(Interrupt::Failure(Failure::StreamIdleTimeout)) => {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_IDLE_TIMEOUT);
+            }
+            Some(Interrupt::Failure(Failure::RequestTimeout)) => self.manager.stats.inc(stat::DOWNSTREAM_RQ_TIMEOUT),
+            Some(Interrupt::Failure(Failure::MaxDuration)) => {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_MAX_DURATION_REACHED);
+            }
+            _ => {}
+        }
+        what.unwrap_or(Interrupt::Gone)
+    }
+
+    /// `x-envoy-attempt-count` of the response.
+    pub fn attempt_count(&self, chosen: &Chosen<'_>, headers: &mut HeaderBlock) {
+        if chosen.virtual_host.attempt_count_in_response && self.record.upstream.attempts > 0 {
+            let count = itoa::Buffer::new().format(self.record.upstream.attempts).to_owned();
+            headers.set_id(Id::EnvoyAttemptCount, count.as_bytes());
+        }
+    }
+
+    /// Cookies made by the hash policy.
+    pub fn add_cookies(&mut self, headers: &mut HeaderBlock) {
+        for cookie in self.set_cookies.drain(..) {
+            headers.append_id(Id::SetCookie, cookie.as_bytes());
+        }
+    }
+
+    /// Notes an end without a complete response.
+    fn ended(&mut self, end: End) {
+        match end {
+            End::Done => {}
+            End::Gone => {
+                self.record.flags.set(Flag::DC);
+                self.record.details = "downstream_remote_disconnect".into();
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_RX_RESET);
+                self.down.abort();
+            }
+            End::Reset => {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_TX_RESET);
+                self.down.abort();
+            }
+        }
+    }
+}
+
+impl Drop for Exchange<'_> {
+    fn drop(&mut self) {
+        let took = clock::now().saturating_duration_since(self.record.start);
+        self.record.moments.end = Some(took);
+        self.record.request = std::mem::take(&mut self.request.headers);
+        let stats = &self.manager.stats;
+        stats.gauge_sub(stat::DOWNSTREAM_RQ_ACTIVE, 1);
+        stats.record(stat::DOWNSTREAM_RQ_TIME, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        if self.record.status > 0 {
+            stats.response_code(self.record.status);
+        }
+        for log in &self.manager.config.logs {
+            log.log(&self.record);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! The filters of one exchange, in order on the request, in reverse on the response.
+
+use super::hooks::{HttpFilter, RequestContext, ResponseContext, Step};
+use crate::codec::message::ResponseHead;
+use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
+use crate::http::manager::ManagerCell;
+use crate::http::reply::Reply;
+use crate::model::plugin::{FilterOverride, PluginConfig, RouteFilterConfig};
+use std::future::poll_fn;
+use std::task::Poll;
+
+struct Running {
+    filter: Box<dyn HttpFilter>,
+    config: Option<RouteFilterConfig>,
+}
+
+/// The running filters of an exchange.
+#[derive(Default)]
+pub struct Chain(Vec<Running>);
+
+/// What the levels say of a slot, most specific first.
+fn overrides<'r>(chosen: &Chosen<'r>, slot: &str) -> impl Iterator<Item = &'r FilterOverride> {
+    let levels = [
+        chosen.entry.and_then(|e| e.filters.of(slot)),
+        chosen.route.filters.of(slot),
+        chosen.virtual_host.filters.of(slot),
+        chosen.config.filters.of(slot),
+    ];
+    levels.into_iter().flatten()
+}
+
+fn is_on(chosen: &Chosen<'_>, slot: &PluginConfig) -> bool {
+    match overrides(chosen, &slot.name).next() {
+        Some(level) => !level.disabled,
+        None => !slot.disabled,
+    }
+}
+
+impl Chain {
+    /// The filters that are on for this route.
+    pub fn new(manager: &ManagerCell, chosen: &Chosen<'_>) -> Chain {
+        let slots = manager.config.filters.iter().filter(|slot| is_on(chosen, slot));
+        let running = slots.filter_map(|slot| {
+            let filter = super::run(slot)?;
+            let config = overrides(chosen, &slot.name).find_map(|level| level.config.clone());
+            Some(Running { filter, config })
+        });
+        Chain(running.collect())
+    }
+
+    /// Runs the request side; a reply of a filter ends it.
+    pub async fn request(&mut self, x: &mut Exchange<'_>, chosen: &Chosen<'_>) -> Result<Option<Reply>, End> {
+        for running in &mut self.0 {
+            let mut step = hook(x, chosen, running, false);
+            loop {
+                match step {
+                    Step::Continue => break,
+                    Step::Reply(reply) => return Ok(Some(*reply)),
+                    Step::Wait(mut future) => {
+                        let interrupt = poll_fn(|cx| match future.as_mut().poll(cx) {
+                            Poll::Ready(()) => Poll::Ready(None),
+                            Poll::Pending => x.poll_waiting(cx).map(Some),
+                        });
+                        match interrupt.await {
+                            None => step = hook(x, chosen, running, true),
+                            Some(Interrupt::Failure(failure)) => return Ok(Some(failure.into())),
+                            Some(_) => return Err(End::Gone),
+                        }
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs the response side.
+    pub fn response(&mut self, x: &mut Exchange<'_>, _chosen: &Chosen<'_>, head: &mut ResponseHead) {
+        for running in self.0.iter_mut().rev() {
+            running.filter.response(&mut ResponseContext {
+                request: &x.request.headers,
+                response: head,
+                record: &mut x.record,
+                route_config: running.config.as_ref(),
+            });
+        }
+    }
+}
+
+fn hook(x: &mut Exchange<'_>, chosen: &Chosen<'_>, running: &mut Running, resumed: bool) -> Step {
+    let mut cx = RequestContext {
+        request: &mut x.request,
+        record: &mut x.record,
+        route_config: running.config.as_ref(),
+        cluster: chosen.cluster.as_deref(),
+        stats: &x.manager.stats,
+        stat_prefix: &x.manager.config.stat_prefix,
+    };
+    if resumed { running.filter.resumed(&mut cx) } else { running.filter.request(&mut cx) }
+}

@@ -1,0 +1,245 @@
+//! One attempt: a host, a connection, the request on it, the response head. Request and response flow at the same
+//! time; nothing is read that cannot be written on.
+
+use super::plan::Plan;
+use crate::base::clock;
+use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
+use crate::failure::Reset;
+use crate::http::exchange::{Exchange, Interrupt};
+use crate::live::host::Stat;
+use crate::live::permit::{Kind, Permit};
+use crate::observe::stats::cluster as stat;
+use crate::upstream::lease::{Lease, lease};
+use crate::upstream::pool::HostPool;
+use crate::upstream::{ClusterCell, ConnectError, Upstream};
+use std::borrow::Cow;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+/// How an attempt ended.
+pub enum Outcome {
+    /// With a response head.
+    Response(ResponseHead),
+    /// Without; the words are the transport's.
+    Reset(Reset, Cow<'static, str>),
+    /// No host to try.
+    NoHost,
+    /// A timer, or the client.
+    Interrupted(Interrupt),
+}
+
+/// Counts an attempt as active, at cluster and host.
+pub struct Active {
+    cell: Rc<ClusterCell>,
+    pool: Rc<HostPool>,
+    _permit: Permit,
+}
+
+impl Active {
+    fn new(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>, permit: Permit) -> Active {
+        cell.stats.inc(stat::UPSTREAM_RQ_TOTAL);
+        cell.stats.gauge_add(stat::UPSTREAM_RQ_ACTIVE, 1);
+        pool.host.inc(Stat::RqTotal);
+        pool.host.inc(Stat::RqActive);
+        Active { cell: cell.clone(), pool: pool.clone(), _permit: permit }
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.cell.stats.gauge_sub(stat::UPSTREAM_RQ_ACTIVE, 1);
+        self.pool.host.dec(Stat::RqActive);
+    }
+}
+
+/// A running attempt.
+pub struct Attempt {
+    /// The stream.
+    pub up: Upstream,
+    /// The host.
+    pub pool: Rc<HostPool>,
+    _active: Active,
+    /// Bytes of the kept body handed over.
+    fed: usize,
+    /// The whole request is handed over.
+    sent: bool,
+    /// The upstream takes no more bytes; its answer may still come.
+    deaf: bool,
+    /// The tunnel's directions that have ended: ours, theirs.
+    pub half: (bool, bool),
+}
+
+impl Attempt {
+    /// Gets a connection to a host and hands the request head over.
+    pub async fn start(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Attempt, Outcome> {
+        let cell = plan.cell.clone();
+        let Some(pool) = plan.pick() else { return Err(Outcome::NoHost) };
+        x.record.upstream.host = Some(pool.host.address.clone());
+        if x.record.upstream.tried.len() < MAX_TRIED {
+            x.record.upstream.tried.push(pool.host.address.clone());
+        }
+        x.record.upstream.attempts = x.record.upstream.attempts.saturating_add(1);
+        let Some(permit) = cell.lender(plan.forward.high_priority).take(Kind::Requests) else {
+            cell.stats.inc(stat::UPSTREAM_RQ_ACTIVE_OVERFLOW);
+            return Err(Outcome::Reset(Reset::Overflow, Cow::Borrowed("")));
+        };
+        let up = Self::connect(x, plan, &cell, &pool).await?;
+        let active = Active::new(&cell, &pool, permit);
+        let mut attempt = Attempt { up, pool, _active: active, fed: 0, sent: false, deaf: false, half: (false, false) };
+        let (id, local, protocol) = attempt.up.facts();
+        let facts = &mut x.record.upstream;
+        (facts.connection_id, facts.local, facts.protocol) = (id, local, Some(protocol));
+        super::headers::auto_host(&mut x.request.headers, plan.forward, &attempt.pool.host, x.manager.suppress_envoy_headers);
+        attempt.up.send_head(&x.request);
+        attempt.sent = x.request.end;
+        x.deadlines.attempt_begins(plan.times.per_try, plan.times.per_try_idle);
+        Ok(attempt)
+    }
+
+    async fn connect(
+        x: &mut Exchange<'_>,
+        plan: &Plan<'_>,
+        cell: &Rc<ClusterCell>,
+        pool: &Rc<HostPool>,
+    ) -> Result<Upstream, Outcome> {
+        if !plan.fresh && let Some(lease) = Lease::idle(cell, pool) {
+            return Ok(Upstream::H1(lease));
+        }
+        let mut lease = pin!(lease(cell, pool, plan.forward.high_priority, plan.fresh));
+        let result = poll_fn(|cx| match lease.as_mut().poll(cx) {
+            Poll::Ready(lease) => Poll::Ready(Ok(lease)),
+            Poll::Pending => x.poll_waiting(cx).map(Err),
+        });
+        match result.await {
+            Ok(Ok(lease)) => Ok(Upstream::H1(lease)),
+            Ok(Err(ConnectError { reset, reason })) => Err(Outcome::Reset(reset, reason)),
+            Err(interrupt) => Err(Outcome::Interrupted(interrupt)),
+        }
+    }
+
+    /// Sends the request until the response head is there.
+    pub async fn head(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Outcome {
+        poll_fn(|cx| self.poll_response(x, plan, cx)).await
+    }
+
+    fn poll_response(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Poll<Outcome> {
+        if let Err(interrupt) = self.poll_request(x, plan, cx) {
+            return Poll::Ready(Outcome::Interrupted(interrupt));
+        }
+        loop {
+            match self.up.poll_head(cx) {
+                Poll::Ready(Ok(head)) if head.status < 200 && head.status != 101 => {
+                    if head.status == 100 && !x.continued {
+                        plan.replay.forget();
+                        x.down.send_interim(100, &head.headers);
+                        if let Poll::Ready(Err(_)) = x.down.poll_flush(cx) {
+                            return Poll::Ready(Outcome::Interrupted(Interrupt::Gone));
+                        }
+                    }
+                }
+                Poll::Ready(Ok(head)) => return Poll::Ready(Outcome::Response(head)),
+                Poll::Ready(Err(reset)) => return Poll::Ready(Outcome::Reset(reset, Cow::Borrowed(""))),
+                Poll::Pending => break,
+            }
+        }
+        x.poll_waiting(cx).map(Outcome::Interrupted)
+    }
+
+    /// Moves the request on as far as both sides allow.
+    pub fn poll_request(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Result<(), Interrupt> {
+        while !self.deaf {
+            if !self.up.drained() {
+                match self.up.poll_flush(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(())) => x.deadlines.moved(),
+                    // What it had to say may still arrive.
+                    Poll::Ready(Err(_)) => self.deaf = true,
+                }
+                continue;
+            }
+            if self.sent {
+                break;
+            }
+            if self.fed < plan.replay.bytes().len() || (plan.replay.is_complete() && plan.request_read) {
+                self.feed(plan, cx);
+                continue;
+            }
+            if !self.forward_some(x, plan, cx)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands over what was kept of the body for another attempt.
+    fn feed(&mut self, plan: &Plan<'_>, cx: &mut Context<'_>) {
+        let rest = plan.replay.bytes().get(self.fed..).unwrap_or_default();
+        let all = plan.replay.is_complete() && plan.request_read;
+        self.fed = plan.replay.bytes().len();
+        let end = all && plan.replay.trailers.is_none();
+        self.deaf |= self.up.send_data(cx, Data::Borrowed(rest), end).is_err();
+        if let (true, Some(trailers)) = (all, &plan.replay.trailers) {
+            self.deaf |= self.up.send_trailers(cx, trailers).is_err();
+        }
+        self.sent = all;
+    }
+
+    /// Reads one part of the body and hands it over; false when nothing is there.
+    fn forward_some(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Result<bool, Interrupt> {
+        let event = match x.down.poll_body(cx) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Err(DownstreamError::Gone)) => return Err(Interrupt::Gone),
+            Poll::Ready(Err(DownstreamError::Bad(failure))) => return Err(Interrupt::Failure(failure)),
+            Poll::Ready(Ok(event)) => event,
+        };
+        match event {
+            BodyEvent::Data(data, end) => {
+                let bytes = data.as_slice();
+                x.record.bytes_received = x.record.bytes_received.saturating_add(bytes.len() as u64);
+                if plan.replay.keep(bytes, end) && plan.retries.has_policy() {
+                    plan.cell.stats.inc(stat::RETRY_OR_SHADOW_ABANDONED);
+                }
+                self.fed = plan.replay.bytes().len();
+                self.sent = end;
+                self.deaf |= self.up.send_data(cx, data, end).is_err();
+                x.down.release();
+            }
+            BodyEvent::Trailers(trailers) => {
+                plan.replay.keep(&[], true);
+                self.sent = true;
+                self.deaf |= self.up.send_trailers(cx, &trailers).is_err();
+                if plan.replay.is_active() {
+                    plan.replay.trailers = Some(trailers.clone());
+                }
+                x.record.request_trailers = trailers;
+            }
+            BodyEvent::End => {
+                plan.replay.keep(&[], true);
+                self.sent = true;
+                self.deaf |= self.up.send_data(cx, Data::Borrowed(&[]), true).is_err();
+            }
+        }
+        x.deadlines.moved();
+        if self.sent {
+            plan.request_read = true;
+            plan.request_ended(x);
+        }
+        Ok(true)
+    }
+
+    /// Is the request handed over and taken?
+    pub fn request_sent(&self) -> bool {
+        self.sent || self.deaf
+    }
+
+    /// Milliseconds since the request was complete, for `x-envoy-upstream-service-time`.
+    pub fn service_time(&self, plan: &Plan<'_>) -> Option<u64> {
+        let since = plan.sent_at?;
+        u64::try_from(clock::now().saturating_duration_since(since).as_millis()).ok()
+    }
+}
+
+/// Hosts kept in a record.
+const MAX_TRIED: usize = 16;

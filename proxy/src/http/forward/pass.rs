@@ -1,0 +1,234 @@
+//! Passing a response on: its head through filters and mutations, its body with back-pressure, upgrades as tunnels.
+
+use super::attempt::Attempt;
+use super::plan::Plan;
+use crate::base::clock;
+use crate::base::names::Id;
+use crate::codec::h1::framing::is_upgrade;
+use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
+use crate::failure::{Flag, Reset};
+use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
+use crate::http::respond;
+use crate::observe::stats::cluster as stat;
+use crate::observe::stats::http as http_stat;
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// Passes a response on to its end.
+pub async fn response(
+    x: &mut Exchange<'_>,
+    chosen: &Chosen<'_>,
+    plan: &mut Plan<'_>,
+    mut attempt: Attempt,
+    mut head: ResponseHead,
+) -> Result<(), End> {
+    x.record.moments.response_headers_received = Some(clock::now().saturating_duration_since(x.record.start));
+    count(x, plan, &attempt, head.status);
+    decorate(x, chosen, plan, &attempt, &mut head);
+    let upgraded = head.status == 101 && is_upgrade(&x.request.headers);
+    x.run_response_filters(chosen, &mut head);
+    respond::complete(x, &mut head, false);
+    x.deadlines.response_begins(plan.times.route.is_some());
+    x.record.details = "via_upstream".into();
+    if upgraded {
+        x.send_head(head, true);
+        x.manager.stats.inc(http_stat::DOWNSTREAM_CX_UPGRADES_TOTAL);
+        x.deadlines.tunnel();
+        let result = poll_fn(|cx| tunnel(x, &mut attempt, cx)).await;
+        return settle(x, result);
+    }
+    let end = head.end;
+    x.send_head(head, false);
+    let result = if end { poll_fn(|cx| x.poll_drain(cx)).await } else { poll_fn(|cx| poll_body(x, plan, &mut attempt, cx)).await };
+    if result.is_ok() {
+        x.record.moments.response_received = Some(clock::now().saturating_duration_since(x.record.start));
+    }
+    drop(attempt);
+    settle(x, result)
+}
+
+/// A response that was begun cannot be replaced: the stream ends, and the log says why.
+fn settle(x: &mut Exchange<'_>, result: Result<(), Broken>) -> Result<(), End> {
+    let broken = match result {
+        Ok(()) => return Ok(()),
+        Err(broken) => broken,
+    };
+    x.down.abort();
+    match broken {
+        Broken::Upstream(reset) => {
+            x.record.flags.set(reset.row().flag);
+            let text = crate::failure::details(reset.row().text);
+            x.record.details = format!("upstream_reset_after_response_started{{{text}}}").into();
+            x.manager.stats.inc(http_stat::RQ_RESET_AFTER_DOWNSTREAM_RESPONSE_STARTED);
+            Err(End::Reset)
+        }
+        Broken::Interrupted(Interrupt::Gone) => Err(End::Gone),
+        Broken::Interrupted(Interrupt::Route | Interrupt::PerTry | Interrupt::PerTryIdle) => {
+            x.record.flags.set(Flag::UT);
+            x.record.details = "response_timeout".into();
+            Err(End::Reset)
+        }
+        Broken::Interrupted(Interrupt::Failure(failure)) => {
+            let row = failure.row();
+            if let Some(flag) = row.flag {
+                x.record.flags.set(flag);
+            }
+            x.record.details = row.details.into();
+            Err(End::Reset)
+        }
+    }
+}
+
+/// Why a response did not come to its end.
+#[derive(Debug)]
+pub enum Broken {
+    /// The upstream.
+    Upstream(Reset),
+    /// The client or a timer.
+    Interrupted(Interrupt),
+}
+
+/// Statistics of the final response.
+fn count(x: &mut Exchange<'_>, plan: &Plan<'_>, attempt: &Attempt, status: u16) {
+    let stats = &plan.cell.stats;
+    stats.response_code(status);
+    let internal = x.request.headers.has(Id::EnvoyInternal);
+    stats.response_code_in(if internal { stat::INTERNAL } else { stat::EXTERNAL }, status);
+    if attempt.pool.host.is_canary() {
+        stats.response_code_in(stat::CANARY, status);
+    }
+    if let Some(ms) = attempt.service_time(plan) {
+        stats.record(stat::UPSTREAM_RQ_TIME, ms);
+        stats.record(if internal { stat::INTERNAL_UPSTREAM_RQ_TIME } else { stat::EXTERNAL_UPSTREAM_RQ_TIME }, ms);
+    }
+}
+
+/// The router's own response headers, then the mutations of all levels.
+fn decorate(x: &mut Exchange<'_>, chosen: &Chosen<'_>, plan: &Plan<'_>, attempt: &Attempt, head: &mut ResponseHead) {
+    if !x.manager.suppress_envoy_headers
+        && let Some(ms) = attempt.service_time(plan)
+    {
+        head.headers.set_id(Id::EnvoyServiceTime, itoa::Buffer::new().format(ms).as_bytes());
+    }
+    if attempt.pool.host.is_canary() {
+        head.headers.set_id(Id::EnvoyUpstreamCanary, b"true");
+    }
+    x.attempt_count(chosen, &mut head.headers);
+    chosen.each_level(|m| m.response.apply_response(&mut head.headers, &x.request.headers, &x.record));
+    x.add_cookies(&mut head.headers);
+}
+
+/// Moves the body on as far as the client takes it; the request too, when it is still coming.
+fn poll_body(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    if !attempt.request_sent()
+        && let Err(interrupt) = attempt.poll_request(x, plan, cx)
+    {
+        return Poll::Ready(Err(Broken::Interrupted(interrupt)));
+    }
+    loop {
+        if !x.down.drained() {
+            match x.down.poll_flush(cx) {
+                Poll::Ready(Ok(())) => x.deadlines.moved(),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Interrupted(Interrupt::Gone))),
+                Poll::Pending => return x.poll_waiting(cx).map(|i| Err(Broken::Interrupted(i))),
+            }
+        }
+        if x.response_ended {
+            return Poll::Ready(Ok(()));
+        }
+        match attempt.up.poll_body(cx) {
+            Poll::Ready(Ok(event)) => {
+                if x.pass_event(cx, event).is_err() {
+                    return Poll::Ready(Err(Broken::Interrupted(Interrupt::Gone)));
+                }
+                attempt.up.release();
+            }
+            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
+            Poll::Pending if !x.down.drained() => {}
+            Poll::Pending => return poll_pending(x, cx),
+        }
+    }
+}
+
+/// The upstream has nothing now: what was handed over leaves, then we wait.
+fn poll_pending(x: &mut Exchange<'_>, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    if let Poll::Ready(Err(_)) = x.down.poll_flush(cx) {
+        return Poll::Ready(Err(Broken::Interrupted(Interrupt::Gone)));
+    }
+    x.poll_waiting(cx).map(|interrupt| Err(Broken::Interrupted(interrupt)))
+}
+
+/// Passes bytes both ways until both sides have ended.
+fn tunnel(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    match (up(x, attempt, cx), down(x, attempt, cx)) {
+        (Err(broken), _) | (_, Err(broken)) => Poll::Ready(Err(broken)),
+        (Ok(()), Ok(())) if attempt.half == (true, true) => Poll::Ready(Ok(())),
+        (Ok(()), Ok(())) => x.poll_deadlines(cx).map(|interrupt| Err(Broken::Interrupted(interrupt))),
+    }
+}
+
+fn up(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Result<(), Broken> {
+    let broken = |_| Broken::Upstream(Reset::Termination);
+    while !attempt.half.0 {
+        if !attempt.up.drained() {
+            match attempt.up.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(result) => result.map_err(broken)?,
+            }
+        }
+        match x.down.poll_body(cx) {
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(BodyEvent::Data(data, _))) => {
+                x.record.bytes_received = x.record.bytes_received.saturating_add(data.as_slice().len() as u64);
+                attempt.up.send_data(cx, data, false).map_err(broken)?;
+                x.down.release();
+                x.deadlines.moved();
+            }
+            Poll::Ready(Ok(BodyEvent::Trailers(_) | BodyEvent::End)) => match attempt.up.poll_shutdown(cx) {
+                Poll::Ready(_) => attempt.half.0 = true,
+                Poll::Pending => return Ok(()),
+            },
+            Poll::Ready(Err(DownstreamError::Gone | DownstreamError::Bad(_))) => {
+                return Err(Broken::Interrupted(Interrupt::Gone));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn down(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Result<(), Broken> {
+    let gone = |_| Broken::Interrupted(Interrupt::Gone);
+    loop {
+        if !x.down.drained() {
+            match x.down.poll_flush(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(result) => result.map_err(gone)?,
+            }
+        }
+        if attempt.half.1 {
+            return Ok(());
+        }
+        match attempt.up.poll_body(cx) {
+            Poll::Pending => {
+                return match x.down.poll_flush(cx) {
+                    Poll::Ready(Err(error)) => Err(gone(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+                };
+            }
+            Poll::Ready(Ok(BodyEvent::Data(data, _))) => {
+                x.record.bytes_sent = x.record.bytes_sent.saturating_add(data.as_slice().len() as u64);
+                x.down.send_data(cx, data, false).map_err(gone)?;
+                attempt.up.release();
+                x.deadlines.moved();
+            }
+            Poll::Ready(Ok(BodyEvent::Trailers(_) | BodyEvent::End)) => {
+                x.down.send_data(cx, Data::Borrowed(&[]), true).map_err(gone)?;
+                match x.down.poll_shutdown(cx) {
+                    Poll::Ready(_) => attempt.half.1 = true,
+                    Poll::Pending => return Ok(()),
+                }
+            }
+            Poll::Ready(Err(reset)) => return Err(Broken::Upstream(reset)),
+        }
+    }
+}

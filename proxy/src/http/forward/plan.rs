@@ -1,0 +1,75 @@
+//! What holds for all attempts of one request: cluster, times, retries, the kept body, hosts tried.
+
+use super::replay::Replay;
+use super::retry::Retries;
+use super::timeouts::Timeouts;
+use crate::base::clock::Instant;
+use crate::http::exchange::Exchange;
+use crate::live::host::Host;
+use crate::model::cluster::Cluster;
+use crate::model::route_action::Forward;
+use crate::upstream::ClusterCell;
+use crate::upstream::cell::Avoid;
+use crate::upstream::pool::HostPool;
+use smallvec::SmallVec;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The plan of a forwarded request.
+pub struct Plan<'r> {
+    /// The route's action.
+    pub forward: &'r Forward,
+    /// The cluster's cell.
+    pub cell: Rc<ClusterCell>,
+    /// Its configuration when the request began.
+    pub config: Rc<Arc<Cluster>>,
+    /// Times.
+    pub times: Timeouts,
+    /// Retries.
+    pub retries: Retries,
+    /// The kept body.
+    pub replay: Replay,
+    /// Hash for the balancer.
+    pub hash: Option<u64>,
+    /// Only fresh connections (after a replay).
+    pub fresh: bool,
+    /// The request was read to its end.
+    pub request_read: bool,
+    /// When it was complete.
+    pub sent_at: Option<Instant>,
+    /// Hosts tried.
+    pub tried: SmallVec<[u64; 4]>,
+}
+
+impl Plan<'_> {
+    /// Picks a host, avoiding what the policy or a replay says.
+    pub fn pick(&mut self) -> Option<Rc<HostPool>> {
+        let policy = self.retries.policy();
+        let previous = !self.tried.is_empty() && (self.fresh || policy.is_some_and(|p| p.avoid_previous_hosts));
+        let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
+        let attempts = policy.map_or(1, |p| p.host_selection_attempts).max(if self.fresh { 3 } else { 1 });
+        let pool = if previous || canary {
+            let tried = &self.tried;
+            let unwanted = |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
+            self.cell.pick(self.hash, Some(Avoid { unwanted: &unwanted, attempts }))
+        } else {
+            self.cell.pick(self.hash, None)
+        }?;
+        self.tried.push(pool.host.id);
+        Some(pool)
+    }
+
+    /// Can the request be sent again?
+    pub fn resendable(&self) -> bool {
+        self.replay.is_active()
+    }
+
+    /// The request is complete: the route's time begins.
+    pub fn request_ended(&mut self, x: &mut Exchange<'_>) {
+        let now = x.deadlines.now();
+        self.sent_at = Some(now);
+        x.record.moments.request_received = Some(now.saturating_duration_since(x.record.start));
+        x.deadlines.route = self.times.route.map(|t| now + t);
+        x.deadlines.request = None;
+    }
+}

@@ -1,0 +1,44 @@
+//! The process's drain: connections are asked to close, at random over the drain time or all at once.
+
+use crate::base::clock::{self, Instant};
+use crate::base::rng;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+static ON: AtomicBool = AtomicBool::new(false);
+static SINCE: Mutex<Option<(Instant, Option<Duration>)>> = Mutex::new(None);
+
+/// Begins. With a time, connections close at their responses with growing probability over it (Envoy's `gradual`);
+/// without, at the next response.
+pub fn begin(over: Option<Duration>) {
+    *SINCE.lock().unwrap_or_else(PoisonError::into_inner) = Some((clock::now(), over));
+    ON.store(true, Ordering::Release);
+}
+
+/// Ends (`/healthcheck/ok`).
+pub fn end() {
+    ON.store(false, Ordering::Release);
+}
+
+/// Is a drain going on?
+pub fn is_on() -> bool {
+    ON.load(Ordering::Relaxed)
+}
+
+/// Shall the connection of a response close now?
+pub fn should_close() -> bool {
+    if !is_on() {
+        return false;
+    }
+    let since = *SINCE.lock().unwrap_or_else(PoisonError::into_inner);
+    match since {
+        Some((start, Some(over))) if !over.is_zero() => {
+            let elapsed = start.elapsed().as_millis();
+            let point = u128::from(rng::with(|r| r.below(u64::try_from(over.as_millis()).unwrap_or(u64::MAX))));
+            point < elapsed
+        }
+        _ => true,
+    }
+}
