@@ -1,6 +1,5 @@
 //! A client's connection: request after request on HTTP/1, streams on HTTP/2; idle time, drain, the last goodbye.
 
-use super::alarm::Alarm;
 use super::exchange::Exchange;
 use super::manager::ManagerCell;
 use super::reply;
@@ -14,7 +13,7 @@ use crate::live::drain;
 use crate::model::http::{CodecType, ConnectionManager};
 use crate::observe::record::{ConnFacts, Protocol, Record};
 use crate::observe::stats::http as stat;
-use crate::transport::{Input, Io};
+use crate::transport::{Alarm, Input, Io};
 use crate::upstream::Worker;
 use futures_util::FutureExt;
 use std::cell::RefCell;

@@ -1,7 +1,6 @@
 //! One request, from its head to its log line. Read this file first: prepare, choose a route, filters, then forward
 //! (`forward/`), redirect or answer; the record is logged when the exchange drops.
 
-use super::alarm::Alarm;
 use super::deadlines::Deadlines;
 use super::filter::chain::Chain;
 use super::forward;
@@ -24,6 +23,7 @@ use crate::model::route_action::{Action, ClusterChoice, Mirror, WeightedCluster,
 use crate::observe::record::{Protocol, Record};
 use crate::observe::stats::http as stat;
 use crate::route;
+use crate::transport::Alarm;
 use crate::upstream::Worker;
 use std::future::poll_fn;
 use std::io;
@@ -117,7 +117,7 @@ pub struct Exchange<'d> {
     /// The response body is complete.
     pub response_ended: bool,
     /// Cookies that the hash policy makes.
-    pub set_cookies: Vec<String>,
+    pub set_cookies: Vec<Vec<u8>>,
     filters: Chain,
 }
 
@@ -455,7 +455,7 @@ impl<'d> Exchange<'d> {
     /// Cookies made by the hash policy.
     pub fn add_cookies(&mut self, headers: &mut HeaderBlock) {
         for cookie in self.set_cookies.drain(..) {
-            headers.append_id(Id::SetCookie, cookie.as_bytes());
+            headers.append_id(Id::SetCookie, &cookie);
         }
     }
 

@@ -1,6 +1,5 @@
 //! HTTP: the exchange and everything around it. Read `exchange.rs` first.
 
-pub mod alarm;
 pub mod connection;
 pub mod deadlines;
 pub mod exchange;

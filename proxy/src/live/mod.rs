@@ -6,6 +6,7 @@ pub mod drain;
 pub mod edf;
 pub mod host;
 pub mod hostset;
+pub mod limit;
 pub mod load;
 pub mod permit;
 pub mod registry;

@@ -84,6 +84,15 @@ impl Io {
         }
     }
 
+    /// The address before redirection (`SO_ORIGINAL_DST`); none when the connection was not redirected.
+    pub fn original_destination(&self) -> Option<std::net::SocketAddr> {
+        let Io::Tcp(stream) = self else { return None };
+        let socket = socket2::SockRef::from(stream);
+        let v4 = stream.local_addr().ok()?.is_ipv4();
+        let found = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
+        found.ok().and_then(|addr| addr.as_socket())
+    }
+
     /// Makes dropping the stream send RST instead of FIN.
     pub fn reset_on_drop(&self) {
         if let Io::Tcp(stream) = self {

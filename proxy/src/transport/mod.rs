@@ -1,10 +1,12 @@
 //! One byte-stream type over TCP and Unix sockets, and the buffers that reads and writes go through.
 
+pub mod alarm;
 pub mod input;
 pub mod io;
 pub mod output;
 pub mod scratch;
 
+pub use alarm::Alarm;
 pub use input::Input;
 pub use io::Io;
 pub use output::Output;

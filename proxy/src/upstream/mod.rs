@@ -11,7 +11,6 @@ pub mod stream;
 pub mod worker;
 
 pub use cell::ClusterCell;
-pub use stream::Upstream;
 pub use lease::{ConnectError, Lease};
 pub use stream::Upstream;
 pub use worker::Worker;

@@ -1,7 +1,6 @@
 //! The router: attempts at a cluster until one gives a response that is passed on (spec 2.3 to 2.6).
 
 mod attempt;
-mod hash;
 mod headers;
 mod mirror;
 mod pass;
@@ -25,7 +24,7 @@ use crate::live::permit::{Kind, Permit};
 use crate::model::route_action::Forward;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::http as http_stat;
-use crate::upstream::ClusterCell;
+use crate::upstream::{ClusterCell, hash};
 use crate::upstream::outlier::{self, Outcome as HostOutcome};
 use attempt::{Attempt, Outcome};
 use plan::Plan;
@@ -100,7 +99,13 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &'r Forward, ce
         (false, true) => Replay::new(policy_limit),
         (false, false) => Replay::new(REPLAY_LIMIT),
     };
-    let hash = hash::of(x, chosen, &forward.hash);
+    let inputs = hash::Inputs {
+        headers: &x.request.headers,
+        client: x.record.remote(),
+        peer: &x.record.conn.direct_remote,
+        local: &x.record.conn.local,
+    };
+    let hash = hash::combine(&forward.hash, &inputs, &mut x.set_cookies);
     x.deadlines.set_stream(forward.idle_timeout, times.stream, x.record.start);
     headers::prepare(x, chosen, forward);
     mirror::send_bodiless(x, chosen);

@@ -1,0 +1,163 @@
+//! Accept loops of one worker: one per listening socket.
+
+use super::conn::{self, Accepted};
+use crate::base::Name;
+use crate::base::addr::Address;
+use crate::live::limit;
+use crate::observe::metrics::{Cells, Registry};
+use crate::observe::stats::listener as stat;
+use crate::transport::Io;
+use crate::transport::io::{set_keepalive, unix};
+use crate::upstream::Worker;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+
+/// Pause after an accept that failed for want of descriptors or memory.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Connections accepted in one turn of the loop, before others get their turn (Envoy:
+/// `max_connections_to_accept_per_socket_event`, 1 by default there).
+const BURST: u32 = 16;
+
+/// A listening socket as a worker gets it.
+pub enum Listening {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// Unix.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Socket {
+    async fn accept(&self) -> io::Result<(Io, Address)> {
+        match self {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                // Without it a response of two writes waits for the peer's delayed ACK; a refusal costs latency only.
+                let _ = stream.set_nodelay(true);
+                Ok((Io::Tcp(stream), Address::Ip(peer)))
+            }
+            Socket::Unix(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok((Io::Unix(stream), unix(&peer)))
+            }
+        }
+    }
+}
+
+/// The accept loops of a worker.
+#[derive(Default)]
+pub struct Acceptors {
+    loops: RefCell<HashMap<(Name, Address), JoinHandle<()>>>,
+}
+
+impl Acceptors {
+    /// Starts to accept. A second socket for the same listener and address replaces the first.
+    pub fn open(&self, listener: Name, address: Address, socket: Listening) -> io::Result<()> {
+        let socket = match socket {
+            Listening::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Socket::Tcp(TcpListener::from_std(listener)?)
+            }
+            Listening::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Socket::Unix(UnixListener::from_std(listener)?)
+            }
+        };
+        let task = tokio::task::spawn_local(run(listener.clone(), socket));
+        if let Some(old) = self.loops.borrow_mut().insert((listener, address), task) {
+            old.abort();
+        }
+        Ok(())
+    }
+
+    /// Stops to accept on an address of a listener; connections go on.
+    pub fn close(&self, listener: &Name, address: &Address) {
+        if let Some(task) = self.loops.borrow_mut().remove(&(listener.clone(), address.clone())) {
+            task.abort();
+        }
+    }
+
+    /// Stops to accept on every socket whose listener `stop` names.
+    pub fn close_where(&self, stop: impl Fn(&str) -> bool) {
+        self.loops.borrow_mut().retain(|(listener, _), task| {
+            let closes = stop(listener);
+            if closes {
+                task.abort();
+            }
+            !closes
+        });
+    }
+}
+
+/// Accepts until the task is aborted.
+async fn run(name: Name, socket: Socket) {
+    let mut stats: Option<(Name, Cells)> = None;
+    let mut burst = 0;
+    loop {
+        let (io, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                if !transient(&error) {
+                    limit::accept_failed();
+                    tracing::warn!(listener = %name, %error, "accept failed");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                continue;
+            }
+        };
+        let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(&name).cloned()));
+        let Some(listener) = listener else { continue };
+        let cells = match &stats {
+            Some((prefix, cells)) if *prefix == listener.stat_prefix => cells.clone(),
+            _ => {
+                let cells = Registry::global().cells(&stat::SCHEMA, &format!("listener.{}.", listener.stat_prefix));
+                stats = Some((listener.stat_prefix.clone(), cells.clone()));
+                cells
+            }
+        };
+        let Some(slot) = limit::Slot::take(listener.ignore_global_limit) else {
+            cells.inc(stat::DOWNSTREAM_GLOBAL_CX_OVERFLOW);
+            io.reset_on_drop();
+            continue;
+        };
+        if let (Some(keepalive), Io::Tcp(stream)) = (&listener.keepalive, &io) {
+            set_keepalive(stream, keepalive.probes, keepalive.time, keepalive.interval);
+        }
+        cells.inc(stat::DOWNSTREAM_CX_TOTAL);
+        cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        let accepted = Accepted { io, peer, listener, stats: cells.clone() };
+        tokio::task::spawn_local(async move {
+            let _active = Active(cells, slot);
+            conn::serve(accepted).await;
+        });
+        burst += 1;
+        if burst >= BURST {
+            burst = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Errors of the connection that was to be accepted, not of the socket.
+fn transient(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
+    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
+}
+
+struct Active(Cells, #[expect(dead_code, reason = "gives its place back when dropped")] limit::Slot);
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.inc(stat::DOWNSTREAM_CX_DESTROY);
+        self.0.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    }
+}

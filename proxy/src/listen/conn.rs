@@ -1,0 +1,150 @@
+//! A new connection: listener filters, choice of the chain, and off to its terminal.
+
+use super::chain::{self, Inputs};
+use super::proxy_protocol::{self, Header, Rules};
+use crate::base::Name;
+use crate::base::addr::Address;
+use crate::base::clock;
+use crate::failure::Flag;
+use crate::http::connection::{self, Present};
+use crate::model::listener::{FilterChain, Listener, ListenerFilter, Terminal};
+use crate::observe::record::{ConnFacts, Record};
+use crate::observe::stats::listener as stat;
+use crate::tcp;
+use crate::transport::{Input, Io};
+use crate::upstream::Worker;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
+/// An accepted socket.
+pub struct Accepted {
+    /// The stream.
+    pub io: Io,
+    /// Its peer.
+    pub peer: Address,
+    /// The listener it came in on.
+    pub listener: Arc<Listener>,
+    /// The listener's statistics.
+    pub stats: crate::observe::metrics::Cells,
+}
+
+/// Serves an accepted socket to its end.
+pub async fn serve(accepted: Accepted) {
+    let Accepted { mut io, peer, listener, stats } = accepted;
+    let local = io.local().unwrap_or_else(|_| peer.clone());
+    let mut seen = Seen { remote: peer.clone(), local: local.clone(), input: Input::default() };
+    let filtered = filters(&mut io, &listener, &mut seen);
+    let passed = match listener.listener_filters_timeout {
+        Some(time) if !listener.listener_filters.is_empty() => match tokio::time::timeout(time, filtered).await {
+            Ok(passed) => passed,
+            Err(_) => {
+                stats.inc(stat::DOWNSTREAM_PRE_CX_TIMEOUT);
+                listener.continue_on_timeout
+            }
+        },
+        _ => filtered.await,
+    };
+    if !passed {
+        stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
+        io.reset_on_drop();
+        return;
+    }
+    let inputs = Inputs {
+        destination: seen.local.ip().zip(seen.local.port()),
+        source: seen.remote.ip().zip(seen.remote.port()),
+        direct_source: peer.ip(),
+        server_name: None,
+        transport: "raw_buffer",
+        protocols: Vec::new(),
+    };
+    let chosen = chain::choose(&listener, &inputs).cloned();
+    let facts = Rc::new(ConnFacts {
+        id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+        direct_remote: peer,
+        remote: seen.remote,
+        local: seen.local,
+        direct_local: local,
+        server_name: None,
+        listener: listener.name.clone(),
+        chain: chosen.as_ref().map(|c| c.name.clone()).unwrap_or_else(|| "".into()),
+        start: clock::now(),
+    });
+    match chosen {
+        Some(chain) => terminal(io, seen.input.take(), facts, &listener, &chain, inputs).await,
+        None => {
+            stats.inc(stat::NO_FILTER_CHAIN_MATCH);
+            let mut record = Record::new(facts, clock::now(), clock::wall());
+            record.flags.set(Flag::NR);
+            record.details = "filter_chain_not_found".into();
+            listener.logs.iter().for_each(|log| log.log(&record));
+        }
+    }
+}
+
+struct Seen {
+    remote: Address,
+    local: Address,
+    input: Input,
+}
+
+async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> bool {
+    for filter in &listener.listener_filters {
+        match filter {
+            ListenerFilter::ProxyProtocol { allow_without, refuse_v1, refuse_v2 } => {
+                let rules = Rules { allow_without: *allow_without, refuse_v1: *refuse_v1, refuse_v2: *refuse_v2 };
+                match proxy_protocol::read(io, &mut seen.input, rules).await {
+                    Ok(Some(Header::Proxied(from, to))) => {
+                        seen.remote = Address::Ip(from);
+                        seen.local = Address::Ip(to);
+                    }
+                    Ok(Some(Header::Local) | None) => {}
+                    Err(proxy_protocol::Refused) => return false,
+                }
+            }
+            ListenerFilter::OriginalDst => {
+                if let Some(original) = io.original_destination() {
+                    seen.local = Address::Ip(original);
+                }
+            }
+        }
+    }
+    true
+}
+
+async fn terminal(
+    io: Io,
+    read: Vec<u8>,
+    facts: Rc<ConnFacts>,
+    listener: &Arc<Listener>,
+    chain: &Arc<FilterChain>,
+    inputs: Inputs,
+) {
+    match &chain.terminal {
+        Terminal::Http(manager) => {
+            let name = listener.name.clone();
+            let conn = connection::Conn {
+                io,
+                read,
+                facts,
+                manager: manager.clone(),
+                buffer_limit: listener.buffer_limit as usize,
+                present: Rc::new(move || present(&name, &inputs)),
+            };
+            connection::serve(conn).await;
+        }
+        Terminal::Tcp(proxy) => tcp::serve(io, read, facts, proxy).await,
+    }
+}
+
+/// Repeats the choice of the chain on the listener of the present snapshot.
+fn present(listener: &Name, inputs: &Inputs) -> Present {
+    let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(listener).cloned()));
+    let chain = listener.as_ref().and_then(|l| chain::choose(l, inputs));
+    match chain.map(|c| &c.terminal) {
+        Some(Terminal::Http(manager)) => Present::Manager(manager.clone()),
+        Some(Terminal::Tcp(_)) | None => Present::Drain,
+    }
+}

@@ -1,0 +1,96 @@
+//! Bytes both ways with half-close: what one side sends is written to the other before more is read.
+
+use crate::base::clock::{self, Instant};
+use crate::transport::Alarm;
+use crate::model::listener::TcpProxy;
+use crate::observe::record::Record;
+use crate::transport::{Input, Io, Output};
+use std::future::poll_fn;
+use std::task::{Context, Poll};
+
+/// How a relay ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum End {
+    /// Both sides have ended.
+    Complete,
+    /// One side broke.
+    Broken,
+    /// Nothing moved for the idle timeout.
+    Idle,
+    /// `max_downstream_connection_duration`.
+    TooLong,
+}
+
+/// One direction.
+#[derive(Default)]
+struct Flow {
+    input: Input,
+    output: Output,
+    ended: bool,
+    shut: bool,
+    moved: u64,
+}
+
+impl Flow {
+    /// Moves as much as both sides allow; true when bytes moved.
+    fn poll(&mut self, from: &mut Io, to: &mut Io, cx: &mut Context<'_>) -> std::io::Result<bool> {
+        let mut moved = false;
+        loop {
+            if !self.output.is_empty() {
+                match self.output.poll_flush(to, cx) {
+                    Poll::Ready(result) => result?,
+                    Poll::Pending => return Ok(moved),
+                }
+                moved = true;
+            }
+            if !self.input.is_empty() {
+                let n = self.input.len();
+                self.output.write(to, cx, self.input.bytes(), &[])?;
+                self.input.consume(n);
+                self.moved = self.moved.saturating_add(n as u64);
+                moved = true;
+                continue;
+            }
+            if self.ended {
+                if !self.shut && to.poll_shutdown(cx)?.is_ready() {
+                    self.shut = true;
+                }
+                return Ok(moved);
+            }
+            match self.input.poll_fill(from, cx, usize::MAX)? {
+                Poll::Ready(0) => self.ended = true,
+                Poll::Ready(_) => {}
+                Poll::Pending => return Ok(moved),
+            }
+        }
+    }
+}
+
+/// Relays until both sides have ended, one breaks, or a time is over.
+pub async fn relay(mut down: Io, read: Vec<u8>, mut up: Io, proxy: &TcpProxy, record: &mut Record) -> End {
+    let mut there = Flow { input: Input::with(read), ..Flow::default() };
+    let mut back = Flow::default();
+    let mut alarm = Alarm::default();
+    let mut last = clock::now();
+    let too_long: Option<Instant> = proxy.max_duration.map(|t| record.conn.start + t);
+    let end = poll_fn(|cx| {
+        let moved = match (there.poll(&mut down, &mut up, cx), back.poll(&mut up, &mut down, cx)) {
+            (Ok(a), Ok(b)) => a || b,
+            _ => return Poll::Ready(End::Broken),
+        };
+        if there.shut && back.shut {
+            return Poll::Ready(End::Complete);
+        }
+        if moved {
+            last = clock::now();
+        }
+        let idle = proxy.idle_timeout.map(|t| last + t);
+        let first = [idle, too_long].into_iter().flatten().min();
+        std::task::ready!(alarm.poll_at(cx, first));
+        Poll::Ready(if idle.is_some() && idle == first { End::Idle } else { End::TooLong })
+    })
+    .await;
+    record.bytes_received = there.moved;
+    record.bytes_sent = back.moved;
+    end
+}
