@@ -19,8 +19,24 @@ ISTIO_LINE = (
 HOSTS = ["svc.mesh.local", "127.0.0.1", "localhost"]
 
 
-def bootstrap(kind, listen, upstream, log=None):
-    """The Envoy v3 bootstrap; `log` is the path of an access log in Istio's default format."""
+def direct(match):
+    """A route that answers by itself: the choice of the route is all that it costs."""
+    return {"match": match, "direct_response": {"status": 200, "body": {"inline_string": "ok"}}}
+
+
+def route_table(kind, count):
+    """Virtual hosts of a table with `count` rows, and the host and path that only its last row matches."""
+    last = count - 1
+    if kind == "vhosts":
+        rows = [{"name": f"v{i}", "domains": [f"host-{i}.test"], "routes": [direct({"prefix": "/"})]} for i in range(count)]
+        return rows, f"host-{last}.test", "/x"
+    match = {"prefix": lambda i: {"prefix": f"/service-{i}/"}, "path": lambda i: {"path": f"/service-{i}/item"}}[kind]
+    rows = [{"name": "v", "domains": ["*"], "routes": [direct(match(i)) for i in range(count)]}]
+    return rows, HOSTS[0], f"/service-{last}/item"
+
+
+def bootstrap(kind, listen, upstream, log=None, table=None):
+    """The Envoy v3 bootstrap. `log`: path of an access log in Istio's default format; `table`: see `route_table`."""
     sock = lambda port: {"socket_address": {"address": "127.0.0.1", "port_value": port}}
     if kind == "tcp":
         terminal = {
@@ -49,6 +65,8 @@ def bootstrap(kind, listen, upstream, log=None):
             },
             "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
         }
+        if table:
+            manager["route_config"]["virtual_hosts"] = route_table(*table)[0]
         if log:
             file_log = {
                 "@type": TYPE + "extensions.access_loggers.file.v3.FileAccessLog",
@@ -124,13 +142,13 @@ def nginx(kind, listen, upstream, out):
     )
 
 
-def command(name, kind, listen, upstream, out, programs, workers=1, log=None):
+def command(name, kind, listen, upstream, out, programs, workers=1, log=None, table=None):
     """Writes the configuration of proxy `name` below `out` and returns the arguments that start it."""
     out = pathlib.Path(out).resolve()
     out.mkdir(parents=True, exist_ok=True)
     if name in ("envoy", "weir"):
-        path = out / f"bootstrap-{kind}{'-log' if log else ''}.json"
-        path.write_text(bootstrap(kind, listen, upstream, log))
+        path = out / f"bootstrap-{kind}{'-log' if log else ''}{'-%s-%d' % table if table else ''}.json"
+        path.write_text(bootstrap(kind, listen, upstream, log, table))
         argv = [programs[name], "-c", str(path), "--concurrency", str(workers)]
         return argv + (["--disable-hot-restart", "-l", "error"] if name == "envoy" else [])
     if name == "haproxy":

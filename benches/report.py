@@ -20,7 +20,12 @@ BARS = [
     ("p99 HTTP/2 at a rate, against Envoy", "dr", ("p99", "envoy"), 1.0, "x"),
     ("access log, cost of a request", "log", ("above", "a"), 1.5, "us"),
     ("1000 clients that do not read", "unread", ("value", "peak_mb"), 64.0, "MiB"),
+] + [
+    (f"{kind}, 10,000 against 1", f"{kind}-10000", ("grown", f"{kind}-1"), 0.6, "us (or 15 %)")
+    for kind in ("vhosts", "prefix", "path")
 ]
+# A table may cost this share more instead.
+GROWN_SHARE = 0.15
 
 
 def median(results, scenario, proxy, field):
@@ -36,9 +41,12 @@ def bar_value(results, scenario, rule):
         return median(results, scenario, "weir", operand)
     field = "p99_us" if how == "p99" else "cpu_us"
     own = median(results, scenario, "weir", field)
-    if how == "above":
+    if how in ("above", "grown"):
         base = median(results, operand, "weir", field)
-        return None if own is None or base is None else own - base
+        if own is None or base is None:
+            return None
+        # Within the share a growth counts as none.
+        return 0.0 if how == "grown" and own <= base * (1 + GROWN_SHARE) else own - base
     base = median(results, scenario, operand, field)
     return None if own is None or not base else own / base
 
@@ -64,7 +72,7 @@ def table(results):
     head = f"{'':7}{'proxy':9}{'CPU us/request [range]':>28}{'requests/s':>12}{'p50 us':>10}{'p99 us':>10}{'RSS MiB':>9}"
     lines = [head]
     for scenario in dict.fromkeys(r["scenario"] for r in results):
-        lines.append(f"{scenario:7}{scenarios.SCENARIOS[scenario].title}")
+        lines.append(f"{scenario:14}{scenarios.SCENARIOS[scenario].title}")
         mine = [r for r in results if r["scenario"] == scenario]
         for proxy in dict.fromkeys(r["proxy"] for r in mine):
             get = lambda field: median(results, scenario, proxy, field)

@@ -69,7 +69,7 @@ def one_run(name, proxy, args, out, where):
     upstream = args.base_port + (2 if scenario.bodies > 100 else 0)
     listen = args.base_port + 1
     log = str(out / f"access-{proxy}.log") if scenario.log else None
-    argv = peers.command(proxy, scenario.kind, listen, upstream, out, where, scenario.workers, log)
+    argv = peers.command(proxy, scenario.kind, listen, upstream, out, where, scenario.workers, log, scenario.table)
     cpu = measure.BOTH_CPUS if scenario.workers > 1 else measure.PROXY_CPU
     child = measure.start(cpu, argv, listen, out / f"{proxy}.log")
     try:

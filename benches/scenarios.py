@@ -10,6 +10,7 @@ import subprocess
 import time
 
 import measure
+import peers
 
 HOST = "svc.mesh.local"
 
@@ -39,12 +40,13 @@ class Scenario:
     log: bool = False
     workers: int = 1
     once: bool = False
+    table: tuple = None
 
 
-def h1_load(context, path, connections, rate=0):
+def h1_load(context, path, connections, rate=0, host=HOST):
     """Our own load generator: closed loop, or a fixed rate without coordinated omission."""
     argv = [context.tools + "/lg", str(context.port), path, str(connections), str(rate)]
-    argv += [str(context.warm), str(context.duration)]
+    argv += [str(context.warm), str(context.duration), host]
     child = measure.spawn(measure.LOAD_CPU, argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     window = measure.Window(context.pids)
     ended = None
@@ -151,6 +153,12 @@ def unread_clients(context, count=1000):
     return {"requests": count, "peak_mb": peak, "cpu_us": 0, "rps": 0}
 
 
+def table_load(table):
+    """Requests that only the last row of a route table matches, 16 connections."""
+    _, host, path = peers.route_table(*table)
+    return lambda context: h1_load(context, path, 16, host=host)
+
+
 MESH = ("weir", "envoy")
 SCENARIOS = {
     "a": Scenario("HTTP/1 100 B, 64 connections", "h1", lambda c: h1_load(c, "/s", 64)),
@@ -168,6 +176,12 @@ SCENARIOS = {
     "two": Scenario("HTTP/1 100 B, two workers", "h1", lambda c: h1_load(c, "/s", 64), peers=MESH, workers=2),
     "unread": Scenario("1000 clients that do not read 10 MiB", "h1", unread_clients, peers=MESH, once=True),
 }
+SIZES = (1, 10000)
+for _kind in ("vhosts", "prefix", "path"):
+    for _size in SIZES:
+        SCENARIOS[f"{_kind}-{_size}"] = Scenario(
+            f"route table, {_kind}, {_size}", "h1", table_load((_kind, _size)), peers=MESH, table=(_kind, _size)
+        )
 # Scenarios whose bar is a difference to another scenario of the same run.
-NEEDS = {"log": ["a"], "two": ["a"]}
+NEEDS = {"log": ["a"], "two": ["a"]} | {f"{kind}-10000": [f"{kind}-1"] for kind in ("vhosts", "prefix", "path")}
 resource.setrlimit(resource.RLIMIT_NOFILE, (min(20000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)

@@ -18,6 +18,8 @@ pub struct Plan {
     pub port: u16,
     /// Request path.
     pub path: String,
+    /// Host header.
+    pub host: String,
     /// Open connections, one request each at a time.
     pub connections: usize,
     /// Requests per second; 0 for a closed loop.
@@ -57,9 +59,9 @@ enum Progress {
 /// A connection that the server closes is an error: keep-alive is part of what is measured.
 pub fn run(plan: &Plan, mut edge: impl FnMut(bool)) -> io::Result<Outcome> {
     let request = format!(
-        "GET {} HTTP/1.1\r\nhost: svc.mesh.local\r\nuser-agent: lg/1.0\r\naccept: */*\r\n\
+        "GET {} HTTP/1.1\r\nhost: {}\r\nuser-agent: lg/1.0\r\naccept: */*\r\n\
          x-trace: 0123456789abcdef\r\n\r\n",
-        plan.path
+        plan.path, plan.host
     )
     .into_bytes();
     let mut poll = Poll::new()?;

@@ -1,4 +1,4 @@
-//! The bench's load generator. Usage: `lg PORT PATH CONNECTIONS RATE WARM_S WINDOW_S` (rate 0: closed loop).
+//! The bench's load generator. Usage: `lg PORT PATH CONNECTIONS RATE WARM_S WINDOW_S [HOST]` (rate 0: closed loop).
 //!
 //! Writes `START` and `END` to standard error at the edges of the counted window, so that the runner reads the
 //! proxy's CPU clock there, and one JSON object to standard output.
@@ -23,6 +23,7 @@ fn plan(arguments: &[String]) -> Result<Plan, String> {
     Ok(Plan {
         port: argument(arguments, 0, "port")?,
         path: argument(arguments, 1, "path")?,
+        host: arguments.get(6).map_or("svc.mesh.local", String::as_str).into(),
         connections: argument(arguments, 2, "number of connections")?,
         rate: argument(arguments, 3, "rate")?,
         warm: seconds(arguments, 4, "warm-up time")?,
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
     let plan = match plan(&arguments) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("lg: {error}\nusage: lg PORT PATH CONNECTIONS RATE WARM_S WINDOW_S");
+            eprintln!("lg: {error}\nusage: lg PORT PATH CONNECTIONS RATE WARM_S WINDOW_S [HOST]");
             return ExitCode::from(2);
         }
     };
