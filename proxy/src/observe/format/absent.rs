@@ -14,12 +14,9 @@ const WITH_ARGUMENTS: &[&str] = &[
 
 /// Operators without arguments: kernel counters, tracing, virtual clusters, attempts' details.
 const WITHOUT: &[&str] = &[
-    "BYTES_RETRANSMITTED",
-    "CUSTOM_FLAGS",
-    "DOWNSTREAM_CX_RTT",
     "DOWNSTREAM_HANDSHAKE_DURATION",
+    "DOWNSTREAM_LOCAL_CLOSE_REASON",
     "DOWNSTREAM_TRANSPORT_FAILURE_REASON",
-    "PACKETS_RETRANSMITTED",
     "ROUNDTRIP_DURATION",
     "SPAN_ID",
     "TLS_JA3_FINGERPRINT",
@@ -28,32 +25,45 @@ const WITHOUT: &[&str] = &[
     "UPSTREAM_CONNECTION_IDS_ATTEMPTED",
     "UPSTREAM_HOST_NAMES_ATTEMPTED",
     "UPSTREAM_HOST_NAMES_ATTEMPTED_WITHOUT_PORT",
-    "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT",
+    "UPSTREAM_LOCAL_CLOSE_REASON",
     "UPSTREAM_SERVER_NAME",
     "VIRTUAL_CLUSTER_NAME",
 ];
 
-/// TLS: `DOWNSTREAM_` or `UPSTREAM_`, `LOCAL_` or `PEER_`, and one of these.
-const CERTIFICATE: &[&str] = &[
-    "CERT",
-    "CERT_V_END",
-    "CERT_V_START",
-    "CHAIN_FINGERPRINTS_1",
-    "CHAIN_FINGERPRINTS_256",
-    "CHAIN_SERIALS",
-    "DNS_SAN",
-    "EMAIL_SAN",
-    "FINGERPRINT_1",
-    "FINGERPRINT_256",
-    "IP_SAN",
-    "ISSUER",
-    "OTHERNAME_SAN",
-    "SERIAL",
-    "SUBJECT",
-    "URI_SAN",
+/// TLS: the side, and what of its certificate can be printed.
+const CERTIFICATES: &[(&str, &[&str])] = &[
+    (
+        "DOWNSTREAM_PEER_",
+        &[
+            "CERT",
+            "CERT_V_END",
+            "CERT_V_START",
+            "CHAIN_FINGERPRINTS_1",
+            "CHAIN_FINGERPRINTS_256",
+            "CHAIN_SERIALS",
+            "DNS_SAN",
+            "EMAIL_SAN",
+            "FINGERPRINT_1",
+            "FINGERPRINT_256",
+            "IP_SAN",
+            "ISSUER",
+            "OTHERNAME_SAN",
+            "SERIAL",
+            "SUBJECT",
+            "URI_SAN",
+        ],
+    ),
+    ("DOWNSTREAM_LOCAL_", &["DNS_SAN", "EMAIL_SAN", "IP_SAN", "OTHERNAME_SAN", "SUBJECT", "URI_SAN"]),
+    (
+        "UPSTREAM_PEER_",
+        &["CERT", "CERT_V_END", "CERT_V_START", "DNS_SAN", "IP_SAN", "ISSUER", "SUBJECT", "URI_SAN"],
+    ),
+    ("UPSTREAM_LOCAL_", &["DNS_SAN", "IP_SAN", "URI_SAN"]),
+    ("DOWNSTREAM_TLS_", SESSION),
+    ("UPSTREAM_TLS_", SESSION),
 ];
 
-/// TLS: `DOWNSTREAM_TLS_` or `UPSTREAM_TLS_` and one of these.
+/// TLS: of the session.
 const SESSION: &[&str] = &["CIPHER", "SESSION_ID", "VERSION"];
 
 /// The rule of a known operator that is absent here.
@@ -61,12 +71,8 @@ pub(super) fn find(name: &str) -> Option<Rule> {
     if WITH_ARGUMENTS.contains(&name) {
         return Some(Rule::absent(true));
     }
-    let side = name.strip_prefix("DOWNSTREAM_").or_else(|| name.strip_prefix("UPSTREAM_"));
-    let tls = side.is_some_and(|rest| {
-        let certificate = rest.strip_prefix("PEER_").or_else(|| rest.strip_prefix("LOCAL_"));
-        certificate.is_some_and(|c| CERTIFICATE.contains(&c))
-            || rest.strip_prefix("TLS_").is_some_and(|s| SESSION.contains(&s))
-    });
+    let tls =
+        CERTIFICATES.iter().any(|(side, what)| name.strip_prefix(side).is_some_and(|w| what.contains(&w)));
     // Some of them take arguments in newer releases (`CERT_V_START(format)`).
     (tls || WITHOUT.contains(&name)).then(|| Rule::absent(tls))
 }

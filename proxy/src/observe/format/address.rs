@@ -91,7 +91,7 @@ pub(super) fn whole(address: &Address, out: &mut Vec<u8>) {
     }
 }
 
-fn ip(ip: IpAddr, out: &mut Vec<u8>) {
+pub(super) fn ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         IpAddr::V4(v4) => {
             for (i, octet) in v4.octets().into_iter().enumerate() {

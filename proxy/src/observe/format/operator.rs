@@ -72,6 +72,8 @@ pub(super) enum NumberOf {
     UpstreamWireReceived,
     UpstreamHeaderSent,
     UpstreamHeaderReceived,
+    /// Counters of the kernel that are not read (UDP retransmissions; Envoy shows 0 for TCP).
+    Zero,
 }
 
 /// A text of the record.
@@ -88,6 +90,9 @@ pub(super) enum TextOf {
     UpstreamHostName,
     UpstreamHostNameWithoutPort,
     HostsAttempted,
+    HostsAttemptedWithoutPort,
+    Query,
+    UpstreamCloseType,
     UpstreamTransportFailure,
     ServerName,
     LocalReplyBody,
@@ -188,11 +193,10 @@ fn with_arguments(name: &str) -> Option<Rule> {
         "ENVIRONMENT" => {
             headers(|a| Ok(std::env::var(a).map_or(Operator::Absent, |v| Operator::Fixed(v.into()))))
         }
-        "START_TIME" => optional(|a| TimeFormat::compile(a).map(Operator::StartTime)),
-        "EMIT_TIME" => optional(|a| TimeFormat::compile(a).map(Operator::EmitTime)),
-        "START_TIME_LOCAL" | "EMIT_TIME_LOCAL" => optional(|_| {
-            Err("local time zones are not supported: use the operator without _LOCAL (UTC)".into())
-        }),
+        "START_TIME" => optional(|a| Ok(Operator::StartTime(TimeFormat::compile(a)))),
+        "EMIT_TIME" => optional(|a| Ok(Operator::EmitTime(TimeFormat::compile(a)))),
+        "START_TIME_LOCAL" => optional(|a| TimeFormat::compile_local(a).map(Operator::StartTime)),
+        "EMIT_TIME_LOCAL" => optional(|a| TimeFormat::compile_local(a).map(Operator::EmitTime)),
         "COMMON_DURATION" => Some(Rule { takes: Takes::Required(common_duration), length: false }),
         "GRPC_STATUS" => optional(grpc_status),
         "PATH" => Some(Rule { takes: Takes::Optional(path), length: true }),
@@ -323,6 +327,12 @@ fn plain(name: &str) -> Option<Rule> {
         "UPSTREAM_HOST_NAME" => is!(Text(TextOf::UpstreamHostName)),
         "UPSTREAM_HOST_NAME_WITHOUT_PORT" => is!(Text(TextOf::UpstreamHostNameWithoutPort)),
         "UPSTREAM_HOSTS_ATTEMPTED" => is!(Text(TextOf::HostsAttempted)),
+        "UPSTREAM_HOSTS_ATTEMPTED_WITHOUT_PORT" => is!(Text(TextOf::HostsAttemptedWithoutPort)),
+        "QUERY_PARAMS" => is!(Text(TextOf::Query)),
+        "UPSTREAM_DETECTED_CLOSE_TYPE" => is!(Text(TextOf::UpstreamCloseType)),
+        "DOWNSTREAM_DETECTED_CLOSE_TYPE" => is!(Operator::Fixed("Normal".into())),
+        "CUSTOM_FLAGS" | "DOWNSTREAM_LOCAL_ADDRESS_ENDPOINT_ID" => is!(Operator::Fixed("".into())),
+        "BYTES_RETRANSMITTED" | "PACKETS_RETRANSMITTED" | "DOWNSTREAM_CX_RTT" => is!(Number(NumberOf::Zero)),
         "UPSTREAM_TRANSPORT_FAILURE_REASON" => is!(Text(TextOf::UpstreamTransportFailure)),
         "REQUESTED_SERVER_NAME" => is!(Text(TextOf::ServerName)),
         "LOCAL_REPLY_BODY" => is!(Text(TextOf::LocalReplyBody)),

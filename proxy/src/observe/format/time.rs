@@ -31,6 +31,44 @@ pub(super) enum Item {
     Seconds(u8),
 }
 
+/// All digits of a fraction that are not trailing zeros (`%E*f`).
+const ALL_DIGITS: u8 = u8::MAX;
+
+/// The conversion that a text starts with, and its length; none when it is unknown.
+fn conversion(text: &str) -> (Option<Item>, usize) {
+    // Envoy's `%3f`, absl's `%E3f`, `%E*S`, `%E4Y`, `%Ez`.
+    let mut chars = text.chars().skip(1).peekable();
+    let extended = chars.next_if_eq(&'E').is_some();
+    let digits = chars.next_if(|c| c.is_ascii_digit() || (extended && *c == '*'));
+    let count = match digits {
+        None => 9,
+        Some(digit) => digit.to_digit(10).map_or(ALL_DIGITS, |d| d as u8),
+    };
+    let Some(c) = chars.next() else { return (None, text.len()) };
+    let len = 1 + usize::from(extended) + usize::from(digits.is_some()) + c.len_utf8();
+    let item = match c {
+        'f' => Some(Item::Fraction(count)),
+        'S' if digits.is_some() => Some(Item::Seconds(count)),
+        c if known(c) && (digits.is_none() || c == 'Y') => Some(Item::Field(c)),
+        _ => None,
+    };
+    (item, len)
+}
+
+/// Is the machine's zone UTC (`TZ`, else `/etc/localtime`)?
+fn local_is_utc() -> bool {
+    const UTC: [&str; 6] = ["UTC", "UTC0", "GMT", "UCT", "Zulu", "Universal"];
+    let named =
+        |zone: &str| zone.is_empty() || zone.rsplit('/').next().is_some_and(|last| UTC.contains(&last));
+    match std::env::var("TZ") {
+        Ok(zone) => named(zone.trim_start_matches(':')),
+        Err(_) => match std::fs::canonicalize("/etc/localtime") {
+            Ok(file) => named(&file.to_string_lossy()),
+            Err(_) => true,
+        },
+    }
+}
+
 /// A compiled time format.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum TimeFormat {
@@ -94,10 +132,16 @@ fn blank(value: u8, out: &mut Vec<u8>) {
 }
 
 fn fraction(nanos: u32, digits: u8, out: &mut Vec<u8>) {
+    let start = out.len();
     let mut unit = 100_000_000;
     for _ in 0..digits.min(9) {
         out.push(b'0' + (nanos / unit % 10) as u8);
         unit = (unit / 10).max(1);
+    }
+    if digits == ALL_DIGITS {
+        while out.len() > start.saturating_add(1) && out.last() == Some(&b'0') {
+            out.pop();
+        }
     }
 }
 
@@ -112,43 +156,48 @@ fn year(value: i64, out: &mut Vec<u8>) {
 }
 
 impl TimeFormat {
-    /// Compiles a format; empty is the default. Unknown conversions are an error that names them.
-    pub(super) fn compile(text: &str) -> Result<TimeFormat, String> {
+    /// Compiles a format; empty is the default. Unknown conversions stand for themselves, as in Envoy.
+    pub(super) fn compile(text: &str) -> TimeFormat {
         if text.is_empty() {
-            return Ok(TimeFormat::Default);
+            return TimeFormat::Default;
         }
         let mut items = Vec::new();
         let mut literal = String::new();
-        let mut chars = text.chars().peekable();
-        while let Some(c) = chars.next() {
-            if c != '%' {
-                literal.push(c);
-                continue;
-            }
-            // Envoy's `%3f`, absl's `%E3f`, `%E*S`, `%E4Y`, `%Ez`.
-            let extended = chars.next_if_eq(&'E').is_some();
-            let digits = chars.next_if(|c| c.is_ascii_digit() || (extended && *c == '*'));
-            let count = digits.and_then(|d| d.to_digit(10)).map_or(9, |d| d as u8);
-            let item = match chars.next() {
-                Some('%') => {
-                    literal.push('%');
-                    continue;
+        let mut rest = text;
+        while let Some(at) = rest.find('%') {
+            literal.push_str(rest.get(..at).unwrap_or_default());
+            rest = rest.get(at..).unwrap_or_default();
+            let (item, len) = conversion(rest);
+            match item {
+                Some(item) => {
+                    if !literal.is_empty() {
+                        items.push(Item::Literal(std::mem::take(&mut literal).into()));
+                    }
+                    items.push(item);
                 }
-                Some('f') => Item::Fraction(count),
-                Some('S') if digits.is_some() => Item::Seconds(count),
-                Some(c) if known(c) && (digits.is_none() || c == 'Y') => Item::Field(c),
-                Some(c) => return Err(format!("'%{c}' is no conversion of a time format")),
-                None => return Err("a time format may not end with '%'".into()),
-            };
-            if !literal.is_empty() {
-                items.push(Item::Literal(std::mem::take(&mut literal).into()));
+                None if rest.starts_with("%%") => literal.push('%'),
+                None => literal.push_str(rest.get(..len).unwrap_or_default()),
             }
-            items.push(item);
+            rest = rest.get(len..).unwrap_or_default();
         }
+        literal.push_str(rest);
         if !literal.is_empty() {
             items.push(Item::Literal(literal.into()));
         }
-        Ok(TimeFormat::Items(items.into()))
+        TimeFormat::Items(items.into())
+    }
+
+    /// The `_LOCAL` operators, where the machine's zone is UTC.
+    ///
+    /// # Errors
+    /// The zone is another one: zones are not read.
+    pub(super) fn compile_local(text: &str) -> Result<TimeFormat, String> {
+        if !local_is_utc() {
+            return Err(
+                "time zones other than UTC are not supported: use the operator without _LOCAL (UTC)".into()
+            );
+        }
+        Ok(TimeFormat::compile(if text.is_empty() { "%Y-%m-%dT%H:%M:%E3S%z" } else { text }))
     }
 
     /// Appends a moment since the Unix epoch.
@@ -170,7 +219,8 @@ impl TimeFormat {
                         Item::Fraction(digits) => fraction(at.subsec_nanos(), *digits, out),
                         Item::Seconds(digits) => {
                             two(when.second, out);
-                            if *digits > 0 {
+                            let whole = *digits == ALL_DIGITS && at.subsec_nanos() == 0;
+                            if *digits > 0 && !whole {
                                 out.push(b'.');
                                 fraction(at.subsec_nanos(), *digits, out);
                             }
@@ -310,7 +360,7 @@ mod tests {
 
     fn shown(format: &str, at: Duration) -> String {
         let mut out = Vec::new();
-        TimeFormat::compile(format).unwrap().write(at, &mut out);
+        TimeFormat::compile(format).write(at, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -331,8 +381,10 @@ mod tests {
         ] {
             assert_eq!(shown(format, at), want, "{format}");
         }
-        assert!(TimeFormat::compile("%Q").unwrap_err().contains("%Q"));
-        assert!(TimeFormat::compile("%").is_err());
+        assert_eq!(shown("%Q|%3d|%|", at), "%Q|%3d|%|");
+        assert_eq!(shown("a%", at), "a%");
+        assert_eq!(shown("%E*f|%E*S", Duration::from_micros(1_698_763_934_500_000)), "5|14.5");
+        assert_eq!(shown("%E*S", Duration::from_secs(5)), "05");
     }
 
     #[test]

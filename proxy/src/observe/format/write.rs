@@ -2,6 +2,7 @@
 
 use super::operator::{GrpcStyle, NumberOf, Operator, PathOf, Point, TextOf, Unit};
 use super::{Input, address};
+use crate::base::addr::Address;
 use crate::base::headers::HeaderBlock;
 use crate::base::names::{HeaderName, Id};
 use crate::base::{clock, rng};
@@ -120,10 +121,8 @@ fn numbers(of: NumberOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
         NumberOf::ResponseTrailersBytes => input.trailers.byte_size() as u64,
         NumberOf::Attempts => u64::from(record.upstream.attempts),
         NumberOf::ConnectionId => record.conn.id,
-        NumberOf::UpstreamConnectionId => match record.upstream.connection_id {
-            Some(id) => id,
-            None => return Kind::Absent,
-        },
+        NumberOf::UpstreamConnectionId => record.upstream.connection_id.unwrap_or(0),
+        NumberOf::Zero => 0,
         NumberOf::DownstreamWireSent => record.wire.sent,
         NumberOf::DownstreamWireReceived => record.wire.received,
         NumberOf::DownstreamHeaderSent => record.wire.header_sent,
@@ -157,16 +156,18 @@ fn texts(of: TextOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
             strip_port(start, out);
             kind
         }
-        TextOf::HostsAttempted => {
-            let before = out.len();
-            for (i, host) in record.upstream.tried.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                address::whole(host, out);
-            }
-            if out.len() == before { Kind::Absent } else { Kind::Text }
+        TextOf::HostsAttempted => attempted(record, out, address::whole),
+        TextOf::HostsAttemptedWithoutPort => attempted(record, out, |host, out| match host.ip() {
+            Some(ip) => address::ip(ip, out),
+            None => address::whole(host, out),
+        }),
+        TextOf::Query => {
+            let path = input.request.get(Id::Path).unwrap_or_default();
+            let at = memchr::memchr(b'?', path);
+            present(at.and_then(|at| path.get(at.saturating_add(1)..)), out)
         }
+        TextOf::UpstreamCloseType if record.upstream.host.is_some() => text(b"Normal", out),
+        TextOf::UpstreamCloseType => Kind::Absent,
         TextOf::UpstreamTransportFailure => {
             present(record.upstream.transport_failure.as_ref().map(|t| t.as_bytes()), out)
         }
@@ -189,6 +190,16 @@ fn texts(of: TextOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
             }
         },
     }
+}
+
+fn attempted(record: &Record, out: &mut Vec<u8>, write: impl Fn(&Address, &mut Vec<u8>)) -> Kind {
+    for (i, host) in record.upstream.tried.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(host, out);
+    }
+    if record.upstream.tried.is_empty() { Kind::Absent } else { Kind::Text }
 }
 
 /// The host's name, else its address (as Envoy: hosts without a name have none to show but their address).
