@@ -9,6 +9,7 @@ pub mod law;
 pub mod oracle;
 pub mod ports;
 pub mod process;
+pub mod reload;
 pub mod restart;
 pub mod suite;
 pub mod vectors;

@@ -30,17 +30,23 @@ impl Proxy {
     /// # Errors
     /// The program is missing, exits, or does not listen in time; the end of its standard error is in the text.
     pub fn start(bootstrap: &serde_json::Value, port: u16) -> anyhow::Result<Self> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("weir-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let folder = std::env::temp_dir().join(unique);
-        fs::create_dir_all(&folder)?;
+        let folder = folder()?;
         let config = folder.join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
+        let config = config.display().to_string();
+        Self::run(folder, &["-c", &config, "--disable-hot-restart", "-l", "warning"], port)
+    }
+
+    /// The same with arguments of the caller's instead of a bootstrap.
+    pub fn start_with(arguments: &[&str], port: u16) -> anyhow::Result<Self> {
+        Self::run(folder()?, arguments, port)
+    }
+
+    fn run(folder: PathBuf, arguments: &[&str], port: u16) -> anyhow::Result<Self> {
         let program = weir()?;
         let child = Command::new(&program)
-            .arg("-c")
-            .arg(&config)
-            .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning"])
+            .args(arguments)
+            .args(["--concurrency", "1"])
             .stdin(Stdio::null())
             .stdout(fs::File::create(folder.join("stdout"))?)
             .stderr(fs::File::create(folder.join("stderr"))?)
@@ -90,6 +96,15 @@ impl Proxy {
         let lines: Vec<&str> = text.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(12)).copied().collect::<Vec<_>>().join("\n")
     }
+}
+
+/// A new folder for one process.
+fn folder() -> anyhow::Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let unique = format!("weir-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let folder = std::env::temp_dir().join(unique);
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 impl Drop for Proxy {

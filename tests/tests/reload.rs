@@ -1,0 +1,130 @@
+//! 100 weight changes with 50 keep-alive clients and 50 open WebSockets: no failure, no disconnect.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use weir_tests::process::Proxy;
+use weir_tests::reload::{Mesh, Socket, backend};
+use weir_tests::restart::{Client, Ended};
+use weir_tests::suite::Suite;
+
+const CLIENTS: usize = 50;
+const SOCKETS: usize = 50;
+const CHANGES: u32 = 100;
+const BETWEEN: Duration = Duration::from_millis(60);
+/// A change is in force within this time.
+const IN_FORCE: Duration = Duration::from_secs(1);
+
+#[derive(Default)]
+struct Seen {
+    requests: AtomicU64,
+    echoes: AtomicU64,
+    troubles: Mutex<BTreeMap<String, usize>>,
+}
+
+impl Seen {
+    fn trouble(&self, text: String) {
+        *self.troubles.lock().unwrap_or_else(PoisonError::into_inner).entry(text).or_default() += 1;
+    }
+}
+
+fn client(over: &AtomicBool, port: u16, seen: &Seen) {
+    let mut client = Client::new(port);
+    while !over.load(Ordering::SeqCst) {
+        match client.request("GET", "") {
+            Ended::Status(200) => {
+                seen.requests.fetch_add(1, Ordering::Relaxed);
+            }
+            other => seen.trouble(format!("a request: {other:?}")),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn socket(over: &AtomicBool, port: u16, seen: &Seen) {
+    let opened = Socket::open(port);
+    let mut socket = match opened {
+        Ok(socket) => socket,
+        Err(error) => return seen.trouble(format!("a WebSocket: {error:#}")),
+    };
+    while !over.load(Ordering::SeqCst) {
+        if let Err(error) = socket.ping(b"are you there?") {
+            return seen.trouble(format!("a WebSocket: {error:#}"));
+        }
+        seen.echoes.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Requests on one connection until `version` alone has answered ten times in a row.
+fn settles(port: u16, version: &str) -> anyhow::Result<()> {
+    let end = Instant::now() + IN_FORCE;
+    let mut row = 0;
+    while row < 10 {
+        anyhow::ensure!(
+            Instant::now() < end,
+            "{version} does not get all requests {IN_FORCE:?} after the change"
+        );
+        let (status, body) = weir_tests::wire::h1::fetch(port, "/", Duration::from_secs(2))?;
+        anyhow::ensure!(status == 200, "status {status}");
+        row = if body == version.as_bytes() { row + 1 } else { 0 };
+    }
+    Ok(())
+}
+
+fn run() -> anyhow::Result<()> {
+    let mesh = Mesh::write([backend("v1")?, backend("v2")?])?;
+    let port = weir_tests::ports::free()?;
+    let map = format!("80={port}");
+    let folder = mesh.path().display().to_string();
+    let arguments =
+        ["--mesh-config", &folder, "--listen-port-map", &map, "--gateway-labels", "istio=ingressgateway"];
+    let mut proxy = Proxy::start_with(&arguments, port)?;
+    settles(port, "v1")?;
+    let seen = Seen::default();
+    let over = AtomicBool::new(false);
+    let changed = std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| client(&over, port, &seen));
+        }
+        for _ in 0..SOCKETS {
+            scope.spawn(|| socket(&over, port, &seen));
+        }
+        let changed = change(&mesh, port);
+        over.store(true, Ordering::SeqCst);
+        changed
+    });
+    proxy.alive()?;
+    let troubles = seen.troubles.lock().unwrap_or_else(PoisonError::into_inner);
+    let (requests, echoes) = (seen.requests.load(Ordering::Relaxed), seen.echoes.load(Ordering::Relaxed));
+    println!("{requests} requests, {echoes} echoes, {} troubles", troubles.values().sum::<usize>());
+    changed?;
+    anyhow::ensure!(troubles.is_empty(), "{troubles:?}");
+    anyhow::ensure!(requests > 1000 && echoes > 1000, "hardly any load");
+    Ok(())
+}
+
+fn change(mesh: &Mesh, port: u16) -> anyhow::Result<()> {
+    for step in 0..CHANGES {
+        mesh.weigh(step * 37 % 101)?;
+        std::thread::sleep(BETWEEN);
+    }
+    mesh.weigh(0)?;
+    settles(port, "v2")?;
+    mesh.break_file()?;
+    std::thread::sleep(IN_FORCE);
+    settles(port, "v2")
+        .map_err(|error| error.context("with a broken file the last good state is in force"))?;
+    mesh.weigh(100)?;
+    settles(port, "v1").map_err(|error| error.context("after the broken file was mended"))
+}
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new("reload");
+    suite.case("weights", run);
+    suite.finish()
+}
