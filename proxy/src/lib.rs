@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod base;
+pub mod boot;
 pub mod codec;
 pub mod control;
 pub mod failure;

@@ -132,6 +132,11 @@ impl Control {
         self.ask_async(|reply| Command::Dump(options, reply)).await.unwrap_or_default()
     }
 
+    /// [`Control::dump`] for a thread that may block.
+    pub fn dump_blocking(&self, options: dump::Options) -> serde_json::Value {
+        self.ask(|reply| Command::Dump(options, reply)).unwrap_or_default()
+    }
+
     /// Every bound address.
     pub async fn bound(&self) -> Vec<Bound> {
         self.ask_async(Command::Bound).await.unwrap_or_default()

@@ -1,1 +1,54 @@
-//! System calls that safe wrappers lack.
+//! System calls that safe wrappers lack. The only crate that may use `unsafe`; each block says why it is sound.
+
+use std::io;
+use std::mem::MaybeUninit;
+
+/// Raises the soft limit of open descriptors to the hard one; the old and the new soft limit.
+///
+/// # Errors
+/// The kernel's.
+pub fn raise_descriptor_limit() -> io::Result<(u64, u64)> {
+    let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+    // SAFETY: the pointer is to memory of the right type, which the call fills when it returns 0.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, limit.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above returned 0, so the value is initialised.
+    let mut limit = unsafe { limit.assume_init() };
+    let before = limit.rlim_cur;
+    if before < limit.rlim_max {
+        limit.rlim_cur = limit.rlim_max;
+        // SAFETY: the pointer is to an initialised value that lives through the call; the kernel only reads it.
+        if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok((before, limit.rlim_cur))
+}
+
+/// Processors that this thread may run on.
+///
+/// # Errors
+/// The kernel's.
+pub fn affinity() -> io::Result<usize> {
+    let mut set = MaybeUninit::<libc::cpu_set_t>::zeroed();
+    // SAFETY: the set is as large as said, and all bit patterns of it are valid; the kernel fills it.
+    let failed = unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), set.as_mut_ptr()) } != 0;
+    if failed {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: zeroed above and filled by the call.
+    let set = unsafe { set.assume_init() };
+    // SAFETY: CPU_COUNT only reads the set.
+    usize::try_from(unsafe { libc::CPU_COUNT(&set) }).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn limits_and_processors() {
+        let (_, now) = super::raise_descriptor_limit().unwrap();
+        assert_eq!(super::raise_descriptor_limit().unwrap(), (now, now));
+        assert!(super::affinity().unwrap() >= 1);
+    }
+}

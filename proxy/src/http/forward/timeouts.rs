@@ -101,7 +101,7 @@ impl Timeouts {
             (Some(one), None) => one,
             (None, left) => left?,
         };
-        u64::try_from(time.as_millis()).ok().filter(|ms| *ms > 0)
+        u64::try_from(time.as_micros().div_ceil(1000)).ok().filter(|ms| *ms > 0)
     }
 }
 

@@ -1,0 +1,115 @@
+//! From the command line to a serving process, and to its end: flags, bootstrap, threads, signals, shutdown.
+
+mod crew;
+mod flags;
+mod limits;
+mod logging;
+mod shutdown;
+mod view;
+
+use crate::admin;
+use crate::base::addr::Address;
+use crate::control::{Control, Start, validate};
+use crate::live::limit;
+use crate::model::snapshot::Published;
+use crate::upstream::outlier;
+use anyhow::{Context, anyhow};
+use crew::Crew;
+pub use flags::{Flags, Mode, Wish};
+use std::sync::Arc;
+use std::time::Instant;
+use view::View;
+use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
+use weir_proto::{ParseOptions, Pool};
+
+/// What `--version` prints.
+pub fn version() -> String {
+    format!("weir {}", env!("CARGO_PKG_VERSION"))
+}
+
+/// Runs the program; returns when it has shut down.
+///
+/// # Errors
+/// Everything that keeps it from serving, with file, place and remedy where there is one.
+pub fn run(flags: Flags) -> anyhow::Result<()> {
+    logging::start(&flags);
+    for warning in &flags.warnings {
+        tracing::warn!("{warning}");
+    }
+    let started = Instant::now();
+    let bootstrap = bootstrap(&flags)?;
+    if flags.mode == Mode::Validate {
+        validate(&bootstrap)?;
+        println!("configuration '{}' OK", flags.config_path.as_deref().unwrap_or("--config-yaml"));
+        return Ok(());
+    }
+    limits::raise_descriptors();
+    let workers = flags.concurrency.unwrap_or_else(limits::cpus);
+    let published = Arc::new(Published::new());
+    let crew = Crew::start(workers, published.clone()).context("the worker threads cannot be started")?;
+    let start = Start {
+        bootstrap,
+        service_node: flags.service_node.as_deref().map(Into::into),
+        service_cluster: flags.service_cluster.as_deref().map(Into::into),
+        published: published.clone(),
+        workers: crew.clone(),
+    };
+    let (control, _thread) = Control::start(start).map_err(|error| anyhow!("{error}"))?;
+    limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
+    health(published.clone())?;
+    let admin_address = control.settings().admin.clone();
+    let shutdown = shutdown::Shutdown::new(crew.clone(), flags.shutdown_grace, flags.drain_time, flags.immediate_drain);
+    let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
+    let _admin = admin_address.map(|address| serve_admin(&address, view, &flags)).transpose()?;
+    tracing::info!(workers, "serving");
+    shutdown.wait()
+}
+
+fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Result<admin::Admin> {
+    let listening = admin::bind(address).with_context(|| format!("the admin address {address} cannot be bound"))?;
+    let admin = admin::start(listening, view, admin::Options::default())?;
+    if let (Some(path), Some(at)) = (&flags.admin_address_path, admin.address) {
+        std::fs::write(path, at.to_string()).with_context(|| format!("--admin-address-path: {path} cannot be written"))?;
+    }
+    Ok(admin)
+}
+
+/// The thread that gives ejected hosts back.
+fn health(published: Arc<Published>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    std::thread::Builder::new().name("health".into()).spawn(move || runtime.block_on(outlier::run(move || published.load())))?;
+    Ok(())
+}
+
+/// The bootstrap of `-c`, with `--config-yaml` merged over it.
+fn bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
+    let pool = Pool::load().map_err(|error| anyhow!("{error}"))?;
+    let mut merged = None;
+    if let Some(path) = &flags.config_path {
+        let text = std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
+        let options = ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file(path) };
+        merged = Some(parse(&pool, &text, &options)?);
+    }
+    if let Some(text) = &flags.config_yaml {
+        let options = ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file("--config-yaml") };
+        let over = parse(&pool, text, &options)?;
+        merged = Some(match merged {
+            None => over,
+            Some(base) => {
+                use prost::Message;
+                let mut bytes = base.encode_to_vec();
+                over.encode(&mut bytes)?;
+                Bootstrap::decode(&*bytes)?
+            }
+        });
+    }
+    merged.ok_or_else(|| anyhow!("no configuration: give a bootstrap with -c FILE or --config-yaml TEXT (weir --help)"))
+}
+
+fn parse(pool: &Pool, text: &str, options: &ParseOptions) -> anyhow::Result<Bootstrap> {
+    let parsed = pool.parse::<Bootstrap>(text, options).map_err(|error| anyhow!("{error}"))?;
+    for problem in &parsed.ignored {
+        tracing::warn!("{}: {problem:?} ignored", options.file);
+    }
+    Ok(parsed.message)
+}

@@ -1,0 +1,124 @@
+//! Signals and the end: SIGTERM drains and exits when idle, at the latest after the grace time; a second one exits at
+//! once; SIGUSR1 reopens logs; SIGHUP is ignored.
+
+use super::crew::Crew;
+use crate::live::drain;
+use crate::observe::log;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+
+/// How often open connections are counted while draining.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Longest time for the last log lines.
+const LOG_FLUSH: Duration = Duration::from_secs(1);
+
+/// Ends the process.
+pub struct Shutdown {
+    crew: Arc<Crew>,
+    grace: Duration,
+    drain_time: Option<Duration>,
+    quit: Notify,
+    draining: AtomicBool,
+}
+
+impl Shutdown {
+    /// With the flags' times.
+    pub fn new(crew: Arc<Crew>, grace: Duration, drain_time: Duration, immediate: bool) -> Arc<Shutdown> {
+        Arc::new(Shutdown {
+            crew,
+            grace,
+            drain_time: (!immediate).then_some(drain_time),
+            quit: Notify::new(),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    /// Is the process on its way out?
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// `/quitquitquit`
+    pub fn quit(&self) {
+        self.quit.notify_one();
+    }
+
+    /// `/drain_listeners`
+    pub fn drain_listeners(&self, graceful: bool, inbound_only: bool, skip_exit: bool) {
+        if !graceful {
+            return self.crew.stop_accepting(inbound_only);
+        }
+        drain::begin(self.drain_time);
+        self.crew.drain();
+        log::flush_all(LOG_FLUSH);
+        if skip_exit {
+            return;
+        }
+        let (crew, after) = (self.crew.clone(), self.drain_time.unwrap_or_default());
+        let name = std::thread::Builder::new().name("drain".into());
+        let spawned = name.spawn(move || {
+            std::thread::sleep(after);
+            crew.stop_accepting(inbound_only);
+        });
+        if let Err(error) = spawned {
+            tracing::error!(%error, "no thread to end the drain; listeners stop now");
+            self.crew.stop_accepting(inbound_only);
+        }
+    }
+
+    /// Waits for the end; returns when the process may exit.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn wait(&self) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(self.signals())?;
+        log::flush_all(LOG_FLUSH);
+        Ok(())
+    }
+
+    async fn signals(&self) -> std::io::Result<()> {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut int = signal(SignalKind::interrupt())?;
+        let mut usr1 = signal(SignalKind::user_defined1())?;
+        let mut hup = signal(SignalKind::hangup())?;
+        loop {
+            tokio::select! {
+                _ = term.recv() => break,
+                _ = int.recv() => break,
+                () = self.quit.notified() => return Ok(()),
+                _ = usr1.recv() => log::reopen_all(),
+                _ = hup.recv() => {}
+            }
+        }
+        self.begin();
+        tokio::select! {
+            () = self.idle() => tracing::info!("drained"),
+            () = tokio::time::sleep(self.grace) => tracing::warn!(open = self.crew.connections(), "grace time is over"),
+            _ = term.recv() => tracing::warn!("second signal: exit at once"),
+            _ = int.recv() => tracing::warn!("second signal: exit at once"),
+            () = self.quit.notified() => {}
+        }
+        Ok(())
+    }
+
+    fn begin(&self) {
+        tracing::info!(grace_s = self.grace.as_secs(), open = self.crew.connections(), "draining");
+        self.draining.store(true, Ordering::Relaxed);
+        drain::begin(None);
+        self.crew.stop_accepting(false);
+        self.crew.drain();
+        log::flush_all(LOG_FLUSH);
+    }
+
+    async fn idle(&self) {
+        while self.crew.connections() > 0 {
+            tokio::time::sleep(LOOK).await;
+            self.crew.drain();
+        }
+    }
+}
