@@ -320,6 +320,11 @@ impl<'d> Exchange<'d> {
         result
     }
 
+    /// Holds the response to the rate that a filter asks for.
+    pub fn throttle(&self) -> Option<super::throttle::Throttle> {
+        self.filters.response_rate().map(super::throttle::Throttle::new)
+    }
+
     /// The response side of the filters.
     pub fn run_response_filters(&mut self, chosen: &Chosen<'_>, head: &mut ResponseHead) {
         if self.manager.has_filters {

@@ -10,3 +10,4 @@ pub mod prepare;
 pub mod reply;
 pub mod respond;
 pub mod route_reply;
+pub mod throttle;

@@ -73,6 +73,11 @@ impl Chain {
         Ok(None)
     }
 
+    /// The least rate that a filter holds the response to, in bytes a second.
+    pub fn response_rate(&self) -> Option<u64> {
+        self.0.iter().filter_map(|running| running.filter.response_rate()).min()
+    }
+
     /// Runs the response side.
     pub fn response(&mut self, x: &mut Exchange<'_>, _chosen: &Chosen<'_>, head: &mut ResponseHead) {
         for running in self.0.iter_mut().rev() {

@@ -1,9 +1,16 @@
 //! `envoy.filters.http.cors`: answers preflights and marks responses for allowed origins. All settings are per route.
 
+use super::hooks::{HttpFilter, RequestContext, ResponseContext, Step};
 use super::{Factory, decode};
+use crate::base::headers::HeaderBlock;
 use crate::base::ledger::At;
 use crate::model::matcher::{Fraction, StringMatch};
-use crate::model::plugin::{Compile, RouteFilterConfig};
+use crate::base::names::{HeaderName, Id};
+use crate::base::rng;
+use crate::http::reply::Reply;
+use crate::model::plugin::{Compile, PluginConfig, RouteFilterConfig};
+use crate::observe::metrics::Registry;
+use crate::observe::stats::cors as stat;
 use prost::Message;
 use std::any::Any;
 use std::sync::Arc;
@@ -16,7 +23,7 @@ pub const FACTORY: Factory = Factory {
     terminal: false,
     config: compile,
     route_config: Some(("envoy.extensions.filters.http.cors.v3.CorsPolicy", compile_policy)),
-    run: None,
+    run: Some(run),
 };
 
 /// The filter itself has no settings.
@@ -93,4 +100,81 @@ fn header_text(at: &At<'_>, field: &str, text: &str) -> Box<str> {
         at.bad(field, "has control characters");
     }
     text.into()
+}
+
+/// One exchange: whether its origin is allowed.
+#[derive(Default)]
+struct Running {
+    allowed: Option<Vec<u8>>,
+}
+
+fn run(_: &PluginConfig) -> Option<Box<dyn HttpFilter>> {
+    Some(Box::new(Running::default()))
+}
+
+fn policy(config: Option<&RouteFilterConfig>) -> Option<&CorsPolicy> {
+    config.and_then(|config| config.downcast_ref::<CorsPolicy>())
+}
+
+fn set(headers: &mut HeaderBlock, name: &str, value: &[u8]) {
+    if let (false, Ok(name)) = (value.is_empty(), HeaderName::parse(name)) {
+        headers.set(&name, value);
+    }
+}
+
+impl HttpFilter for Running {
+    fn request(&mut self, cx: &mut RequestContext<'_>) -> Step {
+        let headers = &cx.request.headers;
+        let (Some(policy), Some(origin)) = (policy(cx.route_config), headers.get(Id::Origin)) else {
+            return Step::Continue;
+        };
+        let random = rng::with(|r| r.next_u64());
+        let (enabled, shadow) = (policy.enabled.hit(random), policy.shadow.hit(random));
+        if !enabled && !shadow {
+            return Step::Continue;
+        }
+        let fits = policy.allow_origin.iter().any(|test| test.matches(origin));
+        let stats = Registry::global().cells(&stat::SCHEMA, &format!("http.{}.cors.", cx.stat_prefix));
+        stats.inc(if fits { stat::ORIGIN_VALID } else { stat::ORIGIN_INVALID });
+        if !enabled {
+            return Step::Continue;
+        }
+        let preflight = headers.get(Id::Method) == Some(b"OPTIONS")
+            && headers.get(Id::AccessControlRequestMethod).is_some_and(|method| !method.is_empty());
+        if fits {
+            self.allowed = Some(origin.to_vec());
+        }
+        if !preflight || (!fits && policy.forward_not_matching_preflights) {
+            return Step::Continue;
+        }
+        let mut reply = Reply { from_route: true, ..Reply::new(200, "cors_response") };
+        if fits {
+            preflight_headers(&mut reply.headers, policy, origin, headers);
+        }
+        Step::Reply(Box::new(reply))
+    }
+
+    fn response(&mut self, cx: &mut ResponseContext<'_>) {
+        let (Some(policy), Some(origin)) = (policy(cx.route_config), &self.allowed) else { return };
+        let headers = &mut cx.response.headers;
+        set(headers, "access-control-allow-origin", origin);
+        if policy.allow_credentials {
+            set(headers, "access-control-allow-credentials", b"true");
+        }
+        set(headers, "access-control-expose-headers", policy.expose_headers.as_bytes());
+    }
+}
+
+fn preflight_headers(out: &mut HeaderBlock, policy: &CorsPolicy, origin: &[u8], request: &HeaderBlock) {
+    set(out, "access-control-allow-origin", origin);
+    if policy.allow_credentials {
+        set(out, "access-control-allow-credentials", b"true");
+    }
+    set(out, "access-control-allow-methods", policy.allow_methods.as_bytes());
+    set(out, "access-control-allow-headers", policy.allow_headers.as_bytes());
+    set(out, "access-control-max-age", policy.max_age.as_bytes());
+    let asks = |name: &str| HeaderName::parse(name).ok().and_then(|name| request.find(&name)) == Some(b"true");
+    if policy.allow_private_network && asks("access-control-request-private-network") {
+        set(out, "access-control-allow-private-network", b"true");
+    }
 }

@@ -1,13 +1,22 @@
 //! `envoy.filters.http.fault`: delays, aborts and slows a share of the requests.
 
+use super::hooks::{HttpFilter, RequestContext, Step};
 use super::{Factory, decode};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::matcher::{Fraction, HeaderMatch};
-use crate::model::plugin::{Compile, RouteFilterConfig};
+use crate::base::headers::HeaderBlock;
+use crate::base::names::{HeaderName, Id};
+use crate::base::rng;
+use crate::failure::{Failure, Flag};
+use crate::http::reply::Reply;
+use crate::model::plugin::{Compile, PluginConfig, RouteFilterConfig};
+use crate::observe::metrics::{Cells, Registry};
+use crate::observe::stats::fault as stat;
 use prost::Message;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use weir_proto::envoy::config::core::v3::RuntimeFractionalPercent;
 use weir_proto::envoy::extensions::filters::common::fault::v3::fault_delay::FaultDelaySecifier;
@@ -24,7 +33,7 @@ pub const FACTORY: Factory = Factory {
     terminal: false,
     config: compile,
     route_config: Some(("envoy.extensions.filters.http.fault.v3.HttpFault", compile_route)),
-    run: None,
+    run: Some(run),
 };
 
 /// A delay.
@@ -181,4 +190,165 @@ fn compile_rate(cx: &dyn Compile, at: &At<'_>, message: &FaultRateLimit, key: St
         }
     };
     Some(RateLimit { share, kib_per_second })
+}
+
+/// Faults going on in the process (`max_active_faults` bounds them).
+static ACTIVE: AtomicU64 = AtomicU64::new(0);
+
+/// One exchange.
+struct Running {
+    chain: Arc<dyn Any + Send + Sync>,
+    active: Option<Active>,
+    rate: Option<u64>,
+}
+
+/// A fault that is going on.
+struct Active(Cells);
+
+impl Active {
+    fn begin(stats: &Cells, most: Option<u64>) -> Option<Active> {
+        let below = |active: u64| (active < most.unwrap_or(u64::MAX)).then(|| active.saturating_add(1));
+        if ACTIVE.fetch_update(Relaxed, Relaxed, below).is_err() {
+            stats.inc(stat::FAULTS_OVERFLOW);
+            return None;
+        }
+        stats.gauge_add(stat::ACTIVE_FAULTS, 1);
+        Some(Active(stats.clone()))
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        ACTIVE.fetch_sub(1, Relaxed);
+        self.0.gauge_sub(stat::ACTIVE_FAULTS, 1);
+    }
+}
+
+fn run(slot: &PluginConfig) -> Option<Box<dyn HttpFilter>> {
+    Some(Box::new(Running { chain: slot.config.clone(), active: None, rate: None }))
+}
+
+fn named<T: std::str::FromStr>(headers: &HeaderBlock, name: &str) -> Option<T> {
+    let value = headers.find(&HeaderName::parse(name).ok()?)?;
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The share, lowered by a percentage that the request names.
+fn hits(share: Fraction, headers: &HeaderBlock, by_header: bool, name: &str) -> bool {
+    let wanted = by_header.then(|| named::<u32>(headers, name)).flatten();
+    let share = wanted.map_or(share, |percent| Fraction(share.0.min(percent.saturating_mul(10_000))));
+    share.hit(rng::with(|r| r.next_u64()))
+}
+
+impl FaultConfig {
+    fn applies(&self, cx: &RequestContext<'_>) -> bool {
+        let headers = &cx.request.headers;
+        let node = headers.get_str(Id::EnvoyDownstreamNode);
+        self.upstream_cluster.as_deref().is_none_or(|name| cx.cluster == Some(name))
+            && self.headers.iter().all(|test| test.matches(headers))
+            && (self.downstream_nodes.is_empty() || self.downstream_nodes.iter().any(|n| node == Some(&**n)))
+    }
+
+    fn delay_for(&self, headers: &HeaderBlock) -> Option<Duration> {
+        let delay = self.delay.as_ref()?;
+        let wanted = || named(headers, "x-envoy-fault-delay-request").map(Duration::from_millis);
+        let time = delay.fixed.or_else(wanted).filter(|time| !time.is_zero())?;
+        hits(delay.share, headers, delay.fixed.is_none(), "x-envoy-fault-delay-request-percentage").then_some(time)
+    }
+
+    fn abort_for(&self, headers: &HeaderBlock) -> Option<Reply> {
+        let abort = self.abort.as_ref()?;
+        let by_header = abort.status == AbortStatus::Header;
+        let status = match abort.status {
+            AbortStatus::Header => match named(headers, "x-envoy-fault-abort-request") {
+                Some(status) => AbortStatus::Http(status),
+                None => AbortStatus::Grpc(named(headers, "x-envoy-fault-abort-grpc-request")?),
+            },
+            fixed => fixed,
+        };
+        if !hits(abort.share, headers, by_header, "x-envoy-fault-abort-request-percentage") {
+            return None;
+        }
+        let mut reply = Reply::from(Failure::FaultAbort);
+        match status {
+            AbortStatus::Http(status) if (200..600).contains(&status) => reply.status = status,
+            AbortStatus::Grpc(code) => {
+                reply.status = crate::failure::http_status(code);
+                reply.grpc_status = Some(code);
+            }
+            _ => return None,
+        }
+        if !abort.body.is_empty() {
+            reply = reply.with_body(abort.body.to_string());
+        }
+        Some(reply)
+    }
+
+    fn rate_for(&self, headers: &HeaderBlock) -> Option<u64> {
+        let limit = self.rate_limit.as_ref()?;
+        let by_header = limit.kib_per_second.is_none();
+        let kib = limit.kib_per_second.or_else(|| named(headers, "x-envoy-fault-throughput-response"))?;
+        let hit = hits(limit.share, headers, by_header, "x-envoy-fault-throughput-response-percentage");
+        (hit && kib > 0).then(|| kib.saturating_mul(1024))
+    }
+}
+
+impl Running {
+    fn config<'a>(&'a self, route: Option<&'a RouteFilterConfig>) -> Option<&'a FaultConfig> {
+        let own = route.and_then(|config| config.downcast_ref::<FaultConfig>());
+        own.or_else(|| self.chain.downcast_ref::<FaultConfig>())
+    }
+
+    fn abort(&self, cx: &mut RequestContext<'_>, stats: &Cells) -> Step {
+        let reply = self.config(cx.route_config).and_then(|config| config.abort_for(&cx.request.headers));
+        match reply {
+            Some(reply) => {
+                stats.inc(stat::ABORTS_INJECTED);
+                Step::Reply(Box::new(reply))
+            }
+            None => Step::Continue,
+        }
+    }
+}
+
+fn cells(cx: &RequestContext<'_>) -> Cells {
+    Registry::global().cells(&stat::SCHEMA, &format!("http.{}.fault.", cx.stat_prefix))
+}
+
+impl HttpFilter for Running {
+    fn request(&mut self, cx: &mut RequestContext<'_>) -> Step {
+        let Some(config) = self.config(cx.route_config).filter(|config| config.applies(cx)) else {
+            return Step::Continue;
+        };
+        let idle = config.delay.is_none() && config.abort.is_none() && config.rate_limit.is_none();
+        if idle {
+            return Step::Continue;
+        }
+        let stats = cells(cx);
+        let headers = &cx.request.headers;
+        let (rate, delay, most) = (config.rate_for(headers), config.delay_for(headers), config.max_active);
+        if rate.is_some() && let Some(active) = Active::begin(&stats, most) {
+            stats.inc(stat::RESPONSE_RL_INJECTED);
+            self.rate = rate;
+            self.active = Some(active);
+        }
+        if let Some(time) = delay && let Some(active) = Active::begin(&stats, most) {
+            self.active = Some(active);
+            stats.inc(stat::DELAYS_INJECTED);
+            cx.record.flags.set(Flag::DI);
+            return Step::Wait(Box::pin(tokio::time::sleep(time)));
+        }
+        self.abort(cx, &stats)
+    }
+
+    fn resumed(&mut self, cx: &mut RequestContext<'_>) -> Step {
+        if self.rate.is_none() {
+            self.active = None;
+        }
+        self.abort(cx, &cells(cx))
+    }
+
+    fn response_rate(&self) -> Option<u64> {
+        self.rate
+    }
 }

@@ -4,7 +4,7 @@ use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::base::rng;
 use crate::codec::message::{BodyEvent, Data, RequestHead};
-use crate::http::exchange::{Chosen, Exchange};
+use crate::http::exchange::Exchange;
 use crate::http::prepare::split_port;
 use crate::model::route_action::{Mirror, MirrorCluster};
 use crate::observe::stats::cluster as stat;
@@ -25,16 +25,9 @@ thread_local! {
     static RUNNING: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// Mirrors a request without body, when it is forwarded.
-pub fn send_bodiless(x: &Exchange<'_>, chosen: &Chosen<'_>) {
-    if x.request.end {
-        send(x, chosen, &[]);
-    }
-}
-
 /// Mirrors a request whose body is known in full.
-pub fn send(x: &Exchange<'_>, chosen: &Chosen<'_>, body: &[u8]) {
-    for mirror in chosen.mirrors() {
+pub fn send(x: &Exchange<'_>, mirrors: &[Mirror], body: &[u8]) {
+    for mirror in mirrors {
         if mirror.fraction.hit(rng::with(|r| r.next_u64())) {
             start(x, mirror, body);
         }

@@ -84,7 +84,7 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
 }
 
 /// Everything that holds for all attempts.
-fn begin<'r>(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &'r Forward, cell: Rc<ClusterCell>) -> Plan<'r> {
+fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward, cell: Rc<ClusterCell>) -> Plan<'r> {
     let config = cell.config();
     x.record.upstream.cluster = Some(config.stat_name.clone());
     let as_envoy = x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
@@ -92,9 +92,9 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &'r Forward, ce
     let times = Timeouts::new(forward, policy.map(|p| &**p), &mut x.request.headers);
     let retries = Retries::new(policy, &mut x.request.headers, as_envoy);
     let limit = chosen.route.retry_buffer_limit.or(chosen.virtual_host.retry_buffer_limit);
-    let mirrored = !chosen.mirrors().is_empty();
+    let mirrors = chosen.mirrors();
     let policy_limit = limit.map_or(x.buffer_limit, |l| (l as usize).min(x.buffer_limit));
-    let replay = match (x.request.end, retries.has_policy() || mirrored) {
+    let replay = match (x.request.end, retries.has_policy() || !mirrors.is_empty()) {
         (true, _) => Replay::bodiless(),
         (false, true) => Replay::new(policy_limit),
         (false, false) => Replay::new(REPLAY_LIMIT),
@@ -108,7 +108,6 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &'r Forward, ce
     let hash = hash::combine(&forward.hash, &inputs, &mut x.set_cookies);
     x.deadlines.set_stream(forward.idle_timeout, times.stream, x.record.start);
     headers::prepare(x, chosen, forward);
-    mirror::send_bodiless(x, chosen);
     let request_read = x.request.end;
     let mut plan = Plan {
         forward,
@@ -118,6 +117,7 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &'r Forward, ce
         retries,
         replay,
         hash,
+        mirrors,
         fresh: false,
         request_read,
         sent_at: None,

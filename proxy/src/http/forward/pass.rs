@@ -9,6 +9,7 @@ use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::failure::{Flag, Reset};
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::respond;
+use crate::http::throttle::Throttle;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::http as http_stat;
 use std::future::poll_fn;
@@ -39,7 +40,12 @@ pub async fn response(
     }
     let end = head.end;
     x.send_head(head, false);
-    let result = if end { poll_fn(|cx| x.poll_drain(cx)).await } else { poll_fn(|cx| poll_body(x, plan, &mut attempt, cx)).await };
+    let mut throttle = x.throttle();
+    let result = match (&mut throttle, end) {
+        (_, true) => poll_fn(|cx| x.poll_drain(cx)).await,
+        (None, false) => poll_fn(|cx| poll_body(x, plan, &mut attempt, cx)).await,
+        (Some(throttle), false) => poll_fn(|cx| poll_slowly(x, throttle, &mut attempt, cx)).await,
+    };
     if result.is_ok() {
         x.record.moments.response_received = Some(clock::now().saturating_duration_since(x.record.start));
     }
@@ -145,6 +151,39 @@ fn poll_body(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: &mut Attempt, c
             }
             Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
             Poll::Pending if !x.down.drained() => {}
+            Poll::Pending => return poll_pending(x, cx),
+        }
+    }
+}
+
+/// Like `poll_body`, but no faster than the throttle.
+fn poll_slowly(x: &mut Exchange<'_>, throttle: &mut Throttle, attempt: &mut Attempt, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    let gone = Broken::Interrupted(Interrupt::Gone);
+    loop {
+        if !x.down.drained() && x.down.poll_flush(cx).is_pending() {
+            return x.poll_waiting(cx).map(|i| Err(Broken::Interrupted(i)));
+        }
+        if x.response_ended {
+            return Poll::Ready(Ok(()));
+        }
+        if !throttle.is_empty() {
+            let Poll::Ready((slice, end)) = throttle.poll_slice(cx) else { return poll_pending(x, cx) };
+            if x.pass_event(cx, BodyEvent::Data(Data::Shared(slice), end)).is_err() {
+                return Poll::Ready(Err(gone));
+            }
+            continue;
+        }
+        match attempt.up.poll_body(cx) {
+            Poll::Ready(Ok(BodyEvent::Data(data, end))) => {
+                throttle.push(data.into_bytes(), end);
+                attempt.up.release();
+            }
+            Poll::Ready(Ok(event)) => {
+                if x.pass_event(cx, event).is_err() {
+                    return Poll::Ready(Err(gone));
+                }
+            }
+            Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
             Poll::Pending => return poll_pending(x, cx),
         }
     }

@@ -1,5 +1,6 @@
 //! What holds for all attempts of one request: cluster, times, retries, the kept body, hosts tried.
 
+use super::mirror;
 use super::replay::Replay;
 use super::retry::Retries;
 use super::timeouts::Timeouts;
@@ -7,7 +8,7 @@ use crate::base::clock::Instant;
 use crate::http::exchange::Exchange;
 use crate::live::host::Host;
 use crate::model::cluster::Cluster;
-use crate::model::route_action::Forward;
+use crate::model::route_action::{Forward, Mirror};
 use crate::upstream::ClusterCell;
 use crate::upstream::cell::Avoid;
 use crate::upstream::pool::HostPool;
@@ -31,6 +32,8 @@ pub struct Plan<'r> {
     pub replay: Replay,
     /// Hash for the balancer.
     pub hash: Option<u64>,
+    /// Copies to be made once the body is complete.
+    pub mirrors: &'r [Mirror],
     /// Only fresh connections (after a replay).
     pub fresh: bool,
     /// The request was read to its end.
@@ -71,5 +74,9 @@ impl Plan<'_> {
         x.record.moments.request_received = Some(now.saturating_duration_since(x.record.start));
         x.deadlines.route = self.times.route.map(|t| now + t);
         x.deadlines.request = None;
+        let mirrors = std::mem::take(&mut self.mirrors);
+        if self.replay.is_complete() {
+            mirror::send(x, mirrors, self.replay.bytes());
+        }
     }
 }
