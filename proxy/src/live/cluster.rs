@@ -155,10 +155,12 @@ impl ClusterLive {
     }
 
     /// Publishes hosts and settings. A host whose address is known keeps its state; one that is gone is marked
-    /// removed. With `dedupe` a second mention of an address is left out (pushed and resolved hosts).
+    /// removed. With `dedupe` a second mention of an address is left out (pushed and resolved hosts). What is equal to
+    /// what is in force changes nothing.
     pub fn publish(&self, wanted: Vec<WantedLocality>, rest: Members, settings: Settings, dedupe: bool) {
         let mut desk = self.desk();
         let mut seen: HashMap<Address, Arc<Host>> = HashMap::new();
+        let mut changed = desk.settings.as_ref() != Some(&settings) || self.version() == 0;
         let mut localities = Vec::with_capacity(wanted.len());
         for mut locality in wanted {
             let mut hosts = Vec::with_capacity(locality.hosts.len());
@@ -168,7 +170,7 @@ impl ClusterLive {
                     Some(host) => hosts.push((host.clone(), want.weight.max(1))),
                     None => {
                         let weight = want.weight.max(1);
-                        let host = desk.adopt(want);
+                        let host = desk.adopt(want, &mut changed);
                         seen.insert(host.address.clone(), host.clone());
                         hosts.push((host, weight));
                     }
@@ -178,6 +180,7 @@ impl ClusterLive {
             localities.push(LocalityMembers { name, weight, priority, hosts });
         }
         let old = std::mem::replace(&mut desk.members, Members { localities, ..rest });
+        changed |= old != desk.members;
         for host in old.hosts().filter(|host| !seen.contains_key(&host.address)) {
             host.set_flags(flag::REMOVED);
             self.return_ejection(host);
@@ -185,7 +188,9 @@ impl ClusterLive {
         desk.known = seen.iter().map(|(address, host)| (address.clone(), Arc::downgrade(host))).collect();
         self.host_count.store(u32::try_from(seen.len()).unwrap_or(u32::MAX), Relaxed);
         desk.settings = Some(settings);
-        self.swap(&mut desk);
+        if changed {
+            self.swap(&mut desk);
+        }
     }
 
     /// Takes an ejection back, if there is one; the caller sees to a rebuild.
@@ -224,14 +229,15 @@ impl ClusterLive {
 }
 
 impl Desk {
-    fn adopt(&mut self, want: Wanted) -> Arc<Host> {
+    fn adopt(&mut self, want: Wanted, changed: &mut bool) -> Arc<Host> {
         const PUSHED: u32 = flag::FAILED_EDS | flag::DEGRADED_EDS;
         let Some(host) = self.known.get(&want.address).and_then(Weak::upgrade) else {
+            *changed = true;
             return Host::new(want.address, want.attributes, want.weight, want.flags);
         };
-        host.configure(want.attributes, want.weight);
-        host.clear_flags((PUSHED & !want.flags) | flag::REMOVED);
-        host.set_flags(PUSHED & want.flags);
+        *changed |= host.configure(want.attributes, want.weight);
+        *changed |= host.clear_flags((PUSHED & !want.flags) | flag::REMOVED);
+        *changed |= host.set_flags(PUSHED & want.flags);
         host
     }
 }

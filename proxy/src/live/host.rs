@@ -188,12 +188,14 @@ impl Host {
         self.attributes.load().canary
     }
 
-    /// Replaces what configuration says.
-    pub fn configure(&self, attributes: Attributes, weight: u32) {
-        self.weight.store(weight.max(1), Relaxed);
-        if **self.attributes.load() != attributes {
+    /// Replaces what configuration says; true when it was something else.
+    pub fn configure(&self, attributes: Attributes, weight: u32) -> bool {
+        let heavier = self.weight.swap(weight.max(1), Relaxed) != weight.max(1);
+        let other = **self.attributes.load() != attributes;
+        if other {
             self.attributes.store(Arc::new(attributes));
         }
+        heavier || other
     }
 
     /// Its weight, at least 1.

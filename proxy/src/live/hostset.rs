@@ -32,6 +32,21 @@ pub struct Members {
     pub drops: Box<[(Name, u32)]>,
 }
 
+impl PartialEq for Members {
+    /// The same hosts, by identity.
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&LocalityMembers, &LocalityMembers)| {
+            let hosts = a.hosts.len() == b.hosts.len()
+                && a.hosts.iter().zip(&b.hosts).all(|(x, y)| Arc::ptr_eq(&x.0, &y.0) && x.1 == y.1);
+            hosts && a.name == b.name && a.weight == b.weight && a.priority == b.priority
+        };
+        self.overprovisioning == other.overprovisioning
+            && self.drops == other.drops
+            && self.localities.len() == other.localities.len()
+            && self.localities.iter().zip(&other.localities).all(same)
+    }
+}
+
 impl Members {
     /// Every host, in order.
     pub fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {

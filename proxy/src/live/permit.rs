@@ -211,11 +211,13 @@ impl Breakers {
 
     /// The limit; retries under a budget: what the budget allows now.
     pub fn limit(&self, kind: Kind) -> u32 {
-        let percent = f64::from_bits(self.budget.load(Relaxed));
-        if kind == Kind::Retries && !percent.is_nan() {
-            let active = self.in_use(Kind::Requests).saturating_add(self.in_use(Kind::Pending));
-            let allowed = (active as f64 * percent / 100.0) as u32;
-            return allowed.max(self.budget_least.load(Relaxed)).min(UNLIMITED - 1);
+        if kind == Kind::Retries {
+            let percent = f64::from_bits(self.budget.load(Relaxed));
+            if !percent.is_nan() {
+                let active = self.in_use(Kind::Requests).saturating_add(self.in_use(Kind::Pending));
+                let allowed = (active as f64 * percent / 100.0) as u32;
+                return allowed.max(self.budget_least.load(Relaxed)).min(UNLIMITED - 1);
+            }
         }
         self.permits(kind).shared.0.limit.load(Relaxed)
     }

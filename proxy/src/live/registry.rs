@@ -104,7 +104,7 @@ pub async fn asked() -> Vec<Arc<ClusterLive>> {
 }
 
 /// Waits for clusters whose hosts' health changed: the reader calls [`ClusterLive::rebuild`]. For one reader
-/// (`upstream::outlier::run` is it); cancel-safe.
+/// (`upstream::watch::run` is it); cancel-safe.
 pub async fn changed() -> Vec<Arc<ClusterLive>> {
     CHANGED.next().await
 }

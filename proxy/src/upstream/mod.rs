@@ -7,7 +7,9 @@ pub mod lb;
 pub mod lease;
 pub mod outlier;
 pub mod pool;
+pub mod stats;
 pub mod stream;
+pub mod watch;
 pub mod worker;
 
 pub use cell::ClusterCell;

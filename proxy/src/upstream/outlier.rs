@@ -1,15 +1,15 @@
 //! Outlier detection: hosts that fail again and again are set aside for a while (spec 3.5).
 //!
-//! Workers count and decide; the thread that runs [`run`] rebuilds the lists at once and gives hosts back in time.
+//! Workers count and decide; the thread that runs [`super::watch::run`] rebuilds the lists at once and gives hosts back in time.
+
+/// The task that gives hosts back in time.
+pub use super::watch::run;
 
 use crate::base::clock::{self, Instant};
 use crate::base::rng::Rng;
 use crate::live::ClusterLive;
 use crate::live::host::{Host, flag};
-use crate::live::registry;
 use crate::model::cluster::{Cluster, Outlier};
-use crate::model::snapshot::Snapshot;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -217,39 +217,6 @@ fn is_over(host: &Host, outlier: &Outlier, now: Instant) -> bool {
     let time = outlier.base_ejection.saturating_mul(state.multiplier.load(Relaxed)).min(max);
     let time = time.saturating_add(Duration::from_millis(state.jitter.load(Relaxed)));
     u128::from(millis(now).saturating_sub(state.ejected_at.load(Relaxed))) >= time.as_millis()
-}
-
-/// Between two looks at which clusters are due; Envoy's smallest useful interval is far above it.
-const TICK: Duration = Duration::from_millis(100);
-
-/// Rebuilds lists after ejections and sweeps every cluster at its interval, for ever; `current` gives the snapshot in
-/// force. One task of the control thread, or a thread of its own.
-pub async fn run(current: impl Fn() -> Arc<Snapshot>) {
-    let mut due: HashMap<crate::base::Name, Instant> = HashMap::new();
-    loop {
-        tokio::select! {
-            changed = registry::changed() => changed.iter().for_each(|live| live.rebuild()),
-            () = tokio::time::sleep(TICK) => tick(&current(), &mut due, clock::now()),
-        }
-    }
-}
-
-fn tick(snapshot: &Snapshot, due: &mut HashMap<crate::base::Name, Instant>, now: Instant) {
-    due.retain(|name, _| snapshot.clusters.get(name).is_some_and(|c| c.outlier.is_some()));
-    for (name, cluster) in &snapshot.clusters {
-        match &cluster.outlier {
-            Some(outlier) => {
-                let interval = outlier.interval.max(TICK);
-                let at = *due.entry(name.clone()).or_insert_with(|| now + interval);
-                if now >= at {
-                    due.insert(name.clone(), now + interval);
-                    sweep(&cluster.live, Some(outlier), now);
-                }
-            }
-            None if cluster.live.ejected.load(Relaxed) > 0 => sweep(&cluster.live, None, now),
-            None => {}
-        }
-    }
 }
 
 #[cfg(test)]

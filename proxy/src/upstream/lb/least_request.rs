@@ -54,8 +54,8 @@ impl LeastRequest {
     fn weigh(&self, active: Option<u64>, weight: f64) -> f64 {
         let busy = active.unwrap_or_default().saturating_add(1) as f64;
         match self.bias {
-            bias if bias == 0.0 => weight,
-            bias if bias == 1.0 => weight / busy,
+            0.0 => weight,
+            1.0 => weight / busy,
             bias => weight / busy.powf(bias),
         }
     }

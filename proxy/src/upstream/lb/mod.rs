@@ -25,7 +25,7 @@ pub(crate) mod bench;
 mod golden;
 
 pub use crate::live::balance::{Cursor, PickContext};
-pub use pick::pick;
+pub use pick::{dropped, pick};
 
 use crate::live::balance::SharedPolicy;
 use crate::model::cluster::LbPolicy;

@@ -74,8 +74,8 @@ mod tests {
     fn the_rotation_goes_on_after_a_change() {
         let bench = Bench::new(LbPolicy::RoundRobin, &[1, 1, 1, 1]);
         let before = bench.picks(1)[0];
-        bench.publish(&[1, 1, 1, 1]);
-        assert_eq!(bench.picks(1)[0], (before + 1) % 4);
+        bench.publish(&[1, 1, 1, 1, 1]);
+        assert_eq!((bench.live.version(), bench.picks(1)[0]), (2, (before + 1) % 5));
     }
 
     proptest::proptest! {
