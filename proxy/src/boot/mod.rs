@@ -4,6 +4,7 @@ mod crew;
 mod flags;
 mod limits;
 mod logging;
+mod mesh;
 mod shutdown;
 mod view;
 
@@ -57,6 +58,9 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let (control, _thread) = Control::start(start).map_err(|error| anyhow!("{error}"))?;
     limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
     health(published.clone())?;
+    if let Some(dir) = &flags.mesh_config {
+        mesh::Mesh::start(dir, &flags, control.clone())?;
+    }
     let admin_address = control.settings().admin.clone();
     let shutdown = shutdown::Shutdown::new(crew.clone(), flags.shutdown_grace, flags.drain_time, flags.immediate_drain);
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
@@ -85,6 +89,9 @@ fn health(published: Arc<Published>) -> anyhow::Result<()> {
 fn bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
     let pool = Pool::load().map_err(|error| anyhow!("{error}"))?;
     let mut merged = None;
+    if flags.mesh_config.is_some() && flags.config_path.is_none() && flags.config_yaml.is_none() {
+        return parse(&pool, mesh::ADMIN, &ParseOptions::for_file("--mesh-config"));
+    }
     if let Some(path) = &flags.config_path {
         let text = std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
         let options = ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file(path) };
