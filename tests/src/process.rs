@@ -30,6 +30,7 @@ impl Proxy {
     /// # Errors
     /// The program is missing, exits, or does not listen in time; the end of its standard error is in the text.
     pub fn start(bootstrap: &serde_json::Value, port: u16) -> anyhow::Result<Self> {
+        weir()?;
         let folder = folder()?;
         let config = folder.join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
