@@ -1,14 +1,18 @@
 //! The ports that a gateway opens: servers of all Gateways and Ingresses that select it, by port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::context::Context;
 use super::ingress;
 use super::node::NodeKind;
+use super::registry::{Address, Endpoint};
 use super::target::Target;
 use crate::diag::Diagnostic;
 use crate::kinds::gateway::{ServerTls, ServerTlsMode};
 use crate::yaml::Span;
+
+/// Label `istio` of the gateway that istiod gives Ingresses to.
+const INGRESS_GATEWAY: &str = "ingressgateway";
 
 /// What a server of a gateway takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +34,10 @@ pub(crate) struct Server<'w> {
     pub gateway: String,
     /// Age of the Gateway, then its name.
     pub order: (String, String, String),
+    /// The port that it declares.
     pub port: u32,
+    /// The port that connections arrive at: behind a Service of the gateway's pods, that one's target.
+    pub listen: u32,
     pub port_name: String,
     pub protocol: Protocol,
     /// Address to listen on, if not all.
@@ -61,7 +68,7 @@ impl Server<'_> {
     pub(crate) fn route_name(&self) -> Option<String> {
         let bind = self.bind.map_or_else(String::new, |bind| format!(".{bind}"));
         match self.protocol {
-            Protocol::Http => Some(format!("http.{}{bind}", self.port)),
+            Protocol::Http => Some(format!("http.{}{bind}", self.listen)),
             Protocol::Https if self.mode() != Some(ServerTlsMode::Passthrough) => {
                 let (namespace, name) = self.gateway.split_once('/').unwrap_or(("", &self.gateway));
                 Some(format!("https.{}.{}.{name}.{namespace}{bind}", self.port, self.port_name))
@@ -75,8 +82,8 @@ impl Server<'_> {
 /// the older one's holds.
 pub(crate) fn by_port<'w>(ctx: &Context<'w>) -> BTreeMap<(u32, Option<&'w str>), Vec<Server<'w>>> {
     let mut ports: BTreeMap<(u32, Option<&'w str>), Vec<Server<'w>>> = BTreeMap::new();
-    for server in servers(ctx) {
-        let here = ports.entry((server.port, server.bind)).or_default();
+    for server in servers(ctx).into_iter().flat_map(|server| at_targets(ctx, server)) {
+        let here = ports.entry((server.listen, server.bind)).or_default();
         let plain = |protocol| matches!(protocol, Protocol::Http | Protocol::Tcp);
         let clash = here.iter().find(|other| {
             (plain(other.protocol) || plain(server.protocol)) && other.protocol != server.protocol
@@ -84,7 +91,7 @@ pub(crate) fn by_port<'w>(ctx: &Context<'w>) -> BTreeMap<(u32, Option<&'w str>),
         if let Some(first) = clash {
             let message = format!(
                 "port {} takes {:?} by {} already: this server of {} is left out",
-                server.port, first.protocol, first.gateway, server.gateway
+                server.listen, first.protocol, first.gateway, server.gateway
             );
             ctx.report(
                 Diagnostic::warning("port-conflict", message).remedy("give it a port of its own"),
@@ -95,6 +102,22 @@ pub(crate) fn by_port<'w>(ctx: &Context<'w>) -> BTreeMap<(u32, Option<&'w str>),
         here.push(server);
     }
     ports
+}
+
+/// A server at each port that Services of the gateway's own pods lead its port to; at its own if there is none.
+fn at_targets<'w>(ctx: &Context<'_>, server: Server<'w>) -> Vec<Server<'w>> {
+    let labels = &ctx.node.labels;
+    let own = |one: &&Endpoint| matches!(&one.address, Address::Ip(ip) if ctx.node.ips.contains(ip));
+    let mut targets: BTreeSet<u32> = BTreeSet::new();
+    for service in ctx.registry.all().iter().filter(|service| service.namespace == ctx.node.namespace) {
+        let pods = service.endpoints.iter().filter(own);
+        let pods = pods.filter(|one| !labels.is_empty() && one.has_labels(labels));
+        targets.extend(pods.filter_map(|one| one.ports.get(&server.port)));
+    }
+    if targets.is_empty() {
+        return vec![server];
+    }
+    targets.into_iter().map(|listen| Server { listen, ..server.clone() }).collect()
 }
 
 /// Whether a server of the node passes connections on by the SNI that Istio's sidecars send.
@@ -108,7 +131,10 @@ fn servers<'w>(ctx: &Context<'w>) -> Vec<Server<'w>> {
     }
     // A gateway that runs by itself, without labels, is the only one there is.
     let alone = ctx.target == Target::Weir && ctx.node.labels.is_empty();
-    let mut servers = ingress::servers(ctx.world);
+    // istiod has one class of gateway for Ingresses; a gateway of ours takes them all.
+    let for_ingress = ctx.target == Target::Weir
+        || ctx.node.labels.get("istio").is_some_and(|name| name == INGRESS_GATEWAY);
+    let mut servers = if for_ingress { ingress::servers(ctx.world) } else { Vec::new() };
     for resource in &ctx.world.gateways {
         if !alone && !ctx.node.selected_by(&resource.spec.selector) {
             continue;
@@ -126,6 +152,7 @@ fn servers<'w>(ctx: &Context<'w>) -> Vec<Server<'w>> {
                 gateway: gateway.clone(),
                 order: super::age(&resource.meta),
                 port: server.port.number.value,
+                listen: server.port.number.value,
                 port_name: server.port.name.as_ref().map_or_else(String::new, |name| name.value.clone()),
                 protocol,
                 bind: server.bind.as_ref().map(|bind| bind.as_str()).filter(|bind| !bind.is_empty()),

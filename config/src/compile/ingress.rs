@@ -47,6 +47,7 @@ pub(super) fn servers(world: &World) -> Vec<Server<'_>> {
             gateway,
             order: super::age(meta),
             port: 80,
+            listen: 80,
             port_name: format!("http-80-ingress-{}-{}", meta.name, meta.namespace),
             protocol: Protocol::Http,
             bind: None,
@@ -62,6 +63,7 @@ pub(super) fn servers(world: &World) -> Vec<Server<'_>> {
             };
             servers.push(Server {
                 port: 443,
+                listen: 443,
                 port_name: format!("https-443-ingress-{}-{}-{index}", meta.name, meta.namespace),
                 protocol: Protocol::Https,
                 hosts: hosts.into_iter().map(|host| ("*".to_owned(), host)).collect(),

@@ -146,10 +146,71 @@ pub(crate) fn config_path(group: &str, version: &str, kind: &str, namespace: &st
     format!("/apis/{group}/{version}/namespaces/{namespace}/{kind}/{name}")
 }
 
-/// A message of a type that Envoy's tree does not have, as `udpa.type.v1.TypedStruct`.
-pub(crate) fn typed_struct(full_name: &str, value: pb::Struct) -> pb::Any {
-    any(&weir_proto::udpa::r#type::v1::TypedStruct {
-        type_url: format!("type.googleapis.com/{full_name}"),
-        value: Some(value),
-    })
+/// A message of a type that Envoy's tree does not have, as `udpa.type.v1.TypedStruct`. The bytes of equal values
+/// are equal: the fields of a `Struct` are a hash map, which would otherwise be written in any order.
+pub(crate) fn typed_struct(full_name: &str, value: &pb::Struct) -> pb::Any {
+    let mut bytes = Vec::new();
+    prost::encoding::string::encode(1, &format!("type.googleapis.com/{full_name}"), &mut bytes);
+    put(2, &struct_bytes(value), &mut bytes);
+    let type_url = any_empty(&weir_proto::udpa::r#type::v1::TypedStruct::full_name()).type_url;
+    pb::Any { type_url, value: bytes }
+}
+
+/// A `Struct` with its fields in the order of their names.
+fn struct_bytes(value: &pb::Struct) -> Vec<u8> {
+    let sorted: BTreeMap<&String, &pb::Value> = value.fields.iter().collect();
+    let mut bytes = Vec::new();
+    for (name, value) in sorted {
+        let mut entry = Vec::new();
+        prost::encoding::string::encode(1, name, &mut entry);
+        put(2, &value_bytes(value), &mut entry);
+        put(1, &entry, &mut bytes);
+    }
+    bytes
+}
+
+fn value_bytes(value: &pb::Value) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    match &value.kind {
+        Some(pb::value::Kind::StructValue(inner)) => put(5, &struct_bytes(inner), &mut bytes),
+        Some(pb::value::Kind::ListValue(list)) => {
+            let mut items = Vec::new();
+            for item in &list.values {
+                put(1, &value_bytes(item), &mut items);
+            }
+            put(6, &items, &mut bytes);
+        }
+        _ => bytes = value.encode_to_vec(),
+    }
+    bytes
+}
+
+/// Writes a field that holds a message (protobuf encoding, wire type 2).
+fn put(tag: u32, message: &[u8], bytes: &mut Vec<u8>) {
+    prost::encoding::encode_key(tag, prost::encoding::WireType::LengthDelimited, bytes);
+    prost::encoding::encode_varint(message.len() as u64, bytes);
+    bytes.extend_from_slice(message);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_typed_struct_is_written_in_one_order() {
+        let value = || {
+            structure([
+                ("b", list(vec![object([("y", flag(true)), ("x", text("1"))])])),
+                ("a", object([("d", text("2")), ("c", list(Vec::new()))])),
+                ("e", text("")),
+            ])
+        };
+        let first = typed_struct("some.Type", &value());
+        for _ in 0..20 {
+            assert_eq!(typed_struct("some.Type", &value()), first);
+        }
+        let read = weir_proto::udpa::r#type::v1::TypedStruct::decode(first.value.as_slice()).unwrap();
+        assert_eq!(read.value, Some(value()));
+        assert_eq!(read.type_url, "type.googleapis.com/some.Type");
+    }
 }

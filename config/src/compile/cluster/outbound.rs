@@ -267,11 +267,9 @@ pub(super) fn peer_metadata_filter(ctx: &Context<'_>) -> Option<cluster::Filter>
 
 /// The settings of Istio's exchange of metadata over TCP.
 pub(crate) fn peer_exchange() -> pb::Any {
-    wire::typed_struct(
-        "envoy.tcp.metadataexchange.config.MetadataExchange",
-        wire::structure([
-            ("enable_discovery", wire::flag(true)),
-            ("protocol", wire::text("istio-peer-exchange")),
-        ]),
-    )
+    let config = wire::structure([
+        ("enable_discovery", wire::flag(true)),
+        ("protocol", wire::text("istio-peer-exchange")),
+    ]);
+    wire::typed_struct("envoy.tcp.metadataexchange.config.MetadataExchange", &config)
 }

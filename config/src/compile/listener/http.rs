@@ -156,7 +156,7 @@ fn peer_metadata(side: Side) -> pb::Any {
         Side::Outbound | Side::Gateway => ("upstream_discovery", "upstream_propagation"),
     };
     let config = wire::structure([(discover, discovery), (propagate, propagation)]);
-    wire::typed_struct("io.istio.http.peer_metadata.Config", config)
+    wire::typed_struct("io.istio.http.peer_metadata.Config", &config)
 }
 
 /// By which ALPN the sidecar of the other side is told what is spoken.

@@ -100,7 +100,7 @@ fn redirected(ctx: &Context<'_>) -> Vec<listener::Listener> {
         for port in &service.ports {
             let vip = service.vips().find(|vip| *vip != "0.0.0.0").map(str::to_owned);
             match (shape(ctx, port.protocol), vip) {
-                (Shape::Http, _) => {
+                (Shape::Http, _) | (Shape::Detected, None) => {
                     with_http.insert(port.number, true);
                 }
                 (Shape::Tcp, Some(vip)) => {
@@ -121,7 +121,7 @@ fn redirected(ctx: &Context<'_>) -> Vec<listener::Listener> {
                     let chains = shared.entry(port.number).or_default();
                     of_tls(ctx, service, port, chains);
                 }
-                (Shape::Tcp | Shape::Detected, None) => {
+                (Shape::Tcp, None) => {
                     let chain = tcp::to_service(ctx, service, port).chain(ctx);
                     shared.entry(port.number).or_default().push(chain);
                 }

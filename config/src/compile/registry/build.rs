@@ -75,9 +75,10 @@ fn service_entry(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'
 }
 
 fn entry_port(port: &entry::EntryPort) -> Port {
-    let protocol = port.protocol.as_ref().map_or("TCP", |word| word.as_str());
+    // What is not declared is detected, as for Kubernetes' ports; a name says nothing here.
+    let protocol = port.protocol.as_ref().and_then(|word| Protocol::parse(word)).unwrap_or(Protocol::Auto);
     let name = port.name.as_ref().map_or_else(String::new, |name| name.value.clone());
-    Port { number: port.number.value, protocol: Protocol::parse(protocol).unwrap_or(Protocol::Tcp), name }
+    Port { number: port.number.value, protocol, name }
 }
 
 /// The endpoints that the entry lists, or else those that it selects.

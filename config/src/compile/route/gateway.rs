@@ -1,6 +1,6 @@
 //! Route configurations of a gateway: one per plain port, one per server with TLS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use weir_proto::envoy::config::route::v3 as route;
 
@@ -31,12 +31,10 @@ fn virtual_hosts(ctx: &Context<'_>, servers: &[Server<'_>]) -> Vec<route::Virtua
     let services = ctx.services_by_name();
     let port = servers.first().map_or(0, |server| server.port);
     let mut hosts: Vec<(String, route::VirtualHost)> = Vec::new();
-    let mut of_gateway: Vec<&str> = Vec::new();
+    // A VirtualService may be bound to several Gateways of one port: it serves a host once.
+    let mut served: BTreeSet<(String, String)> = BTreeSet::new();
     for server in servers {
-        let redirects = server.redirects_to_https();
-        // Two servers of one Gateway on one port share its VirtualServices; each serves its own hosts.
-        let first = !of_gateway.contains(&server.gateway.as_str());
-        of_gateway.push(&server.gateway);
+        let (redirects, port) = (server.redirects_to_https(), server.port);
         for from in ctx.virtual_services.bound_to(&server.gateway, &ctx.node.namespace) {
             let common = host::intersection(&server.hosts_for(&from.namespace), &from.host_names());
             if common.is_empty() {
@@ -49,11 +47,12 @@ fn virtual_hosts(ctx: &Context<'_>, servers: &[Server<'_>]) -> Vec<route::Virtua
                 continue;
             }
             for name in common {
+                if !served.insert((name.clone(), from.path())) {
+                    continue;
+                }
                 match hosts.iter_mut().find(|(known, _)| *known == name) {
                     Some((_, built)) => {
-                        if first || !built.routes.starts_with(&routes) {
-                            built.routes.extend(routes.iter().cloned());
-                        }
+                        built.routes.extend(routes.iter().cloned());
                         require_tls(built, redirects);
                     }
                     None => {

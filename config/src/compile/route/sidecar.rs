@@ -56,7 +56,13 @@ pub(super) fn build(ctx: &Context<'_>) -> Vec<route::RouteConfiguration> {
                 Shape::Http => {
                     ports.insert(port.number);
                 }
-                Shape::Detected => built.extend(of_detected(ctx, service, port)),
+                // A service with an address of its own is found by it; others share the port with HTTP services.
+                Shape::Detected if service.vips().next().is_some() => {
+                    built.extend(of_detected(ctx, service, port));
+                }
+                Shape::Detected => {
+                    ports.insert(port.number);
+                }
                 Shape::Tls | Shape::Tcp | Shape::Skipped => {}
             }
         }
