@@ -69,6 +69,8 @@ const WARNINGS: &[(&str, u32, &str, &str)] = &[
     ("weight-missing", 12, "weight-missing", "weight"),
     ("host-not-served", 18, "host-not-served", "Gateway"),
     ("port-name", 7, "port-name", "http"),
+    ("http2-error", 11, "field-not-obeyed", "httpStatus"),
+    ("source-subnet", 8, "field-not-obeyed", ""),
 ];
 
 fn findings(case: &str) -> Vec<Diagnostic> {

@@ -4,6 +4,7 @@
 //! resources together, or several fields, can show. Resources that were read with errors are left alone where a
 //! finding could be a consequence of what is missing.
 
+mod compiled;
 mod delegates;
 mod destination_rules;
 mod destinations;
@@ -13,6 +14,7 @@ mod gateways;
 mod hosts;
 mod ingresses;
 mod load_balancers;
+mod not_obeyed;
 mod registry;
 mod services;
 mod shadow;
@@ -25,6 +27,7 @@ mod weights;
 use crate::diag::{self, Diagnostic};
 use crate::world::World;
 
+pub use compiled::MAX_PROXIES;
 pub use findings::Findings;
 pub use registry::{Known, Registry};
 pub use shadow::MAX_COMPARISONS;
@@ -48,9 +51,10 @@ pub static CHECKS: &[Check] = &[
     ("services", services::check),
     ("ingresses", ingresses::check),
     ("tls", tls::check),
+    ("not-obeyed", not_obeyed::check),
 ];
 
-/// Runs all checks.
+/// Runs all checks, and the compiler for what only it can tell.
 #[must_use]
 pub fn check(world: &World) -> Vec<Diagnostic> {
     let registry = Registry::new(world);
@@ -59,6 +63,7 @@ pub fn check(world: &World) -> Vec<Diagnostic> {
         check(world, &registry, &mut findings);
     }
     let mut diagnostics = findings.into_diagnostics();
+    diagnostics.extend(compiled::findings(world, &diagnostics));
     diag::sort(&mut diagnostics);
     diagnostics
 }

@@ -63,7 +63,12 @@ impl<'w> Context<'w> {
         self.registry.visible(&self.node.namespace)
     }
 
-    /// The same by host name.
+    /// The service of a host name that the node sees.
+    pub(crate) fn service(&self, hostname: &str) -> Option<&Service> {
+        self.registry.named(hostname, &self.node.namespace)
+    }
+
+    /// All that the node sees, by host name.
     pub(crate) fn services_by_name(&self) -> BTreeMap<&str, &Service> {
         self.services().into_iter().map(|service| (service.hostname.as_str(), service)).collect()
     }

@@ -1,5 +1,7 @@
 //! DestinationRules: which one speaks for a service, and what it says of a port and a subset.
 
+use std::collections::HashMap;
+
 use super::host::by_specificity;
 use super::node::Node;
 use super::registry::{Service, Visibility};
@@ -10,7 +12,7 @@ use crate::kinds::destination_rule::{
     TrafficPolicy, Tunnel,
 };
 use crate::kinds::load_balancer::LoadBalancer;
-use crate::world::{World, host_covers, resolve_host};
+use crate::world::{World, host_covers, is_wildcard, resolve_host};
 
 /// One DestinationRule.
 struct Rule<'w> {
@@ -22,7 +24,12 @@ struct Rule<'w> {
 
 /// All DestinationRules of a world.
 pub(crate) struct Rules<'w> {
+    /// Older ones first.
     rules: Vec<Rule<'w>>,
+    /// Positions of those for one host, by that host.
+    exact: HashMap<String, Vec<usize>>,
+    /// Positions of those for several.
+    wild: Vec<usize>,
     root_namespace: &'w str,
 }
 
@@ -50,7 +57,15 @@ impl<'w> Rules<'w> {
             })
             .collect();
         rules.sort_by_key(|rule| super::age(rule.meta));
-        Self { rules, root_namespace: &world.mesh.root_namespace }
+        let (mut exact, mut wild) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
+        for (position, rule) in rules.iter().enumerate() {
+            if is_wildcard(&rule.host) {
+                wild.push(position);
+            } else {
+                exact.entry(rule.host.clone()).or_default().push(position);
+            }
+        }
+        Self { rules, exact, wild, root_namespace: &world.mesh.root_namespace }
     }
 
     /// The rules for a service as the node sees them: of its own namespace, else of the service's, else of the
@@ -58,9 +73,11 @@ impl<'w> Rules<'w> {
     pub(crate) fn of_service(&self, service: &Service, node: &Node) -> ServiceRule<'w> {
         let own = node.namespace.as_str();
         for namespace in [own, &service.namespace, self.root_namespace] {
-            let candidates: Vec<&Rule<'w>> = self
-                .rules
+            let exact = self.exact.get(&service.hostname).map_or(&[][..], Vec::as_slice);
+            let candidates: Vec<&Rule<'w>> = exact
                 .iter()
+                .chain(&self.wild)
+                .filter_map(|position| self.rules.get(*position))
                 .filter(|rule| {
                     let selector = rule.spec.workload_selector.as_ref();
                     rule.meta.namespace == namespace

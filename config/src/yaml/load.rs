@@ -18,6 +18,8 @@ pub const MAX_FILE_BYTES: usize = 32 << 20;
 pub const MAX_NODES: usize = 2_000_000;
 /// Most nodes of one file that may come into being through aliases.
 pub const MAX_ALIAS_NODES: usize = 100_000;
+/// Most nodes of one file that may be kept for aliases.
+pub const MAX_ANCHOR_NODES: usize = 500_000;
 /// Most levels of lists and mappings within each other. Kubernetes' deepest schemas stay under 30.
 pub const MAX_DEPTH: usize = 100;
 
@@ -81,6 +83,7 @@ pub(super) struct Loader {
     anchors: HashMap<usize, Node>,
     nodes: usize,
     aliased: usize,
+    anchored: usize,
 }
 
 impl Loader {
@@ -138,6 +141,18 @@ impl Loader {
             return Err(Stop { line: None });
         }
         if anchor != 0 {
+            // An anchor within an anchor is kept twice.
+            self.anchored = self.anchored.saturating_add(size(&node));
+            if self.anchored > MAX_ANCHOR_NODES {
+                let message = format!("anchors stand for more than {MAX_ANCHOR_NODES} values in this file");
+                self.fail(
+                    "alias-limit",
+                    node.span,
+                    message,
+                    "use fewer anchors, or put them on smaller values",
+                );
+                return Err(Stop { line: None });
+            }
             self.anchors.insert(anchor, node.clone());
         }
         match stack.last_mut() {

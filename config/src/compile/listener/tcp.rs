@@ -133,9 +133,8 @@ pub(super) fn by_rule(
             let cluster = cluster(ctx, one, from, place);
             config.stat_prefix.clone_from(&cluster);
             config.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster));
-            let services = ctx.services_by_name();
             let host = concrete(ctx, &one.destination.host, &from.namespace);
-            if let Some(service) = services.get(host.as_str()) {
+            if let Some(service) = ctx.service(&host) {
                 let rules = ctx.rules.of_service(service, ctx.node);
                 let subset = one.destination.subset.as_ref().and_then(|name| rules.subset(name));
                 let port = one.destination.port.as_ref().and_then(|port| port.number()).unwrap_or(place.port);
@@ -171,8 +170,7 @@ fn cluster(
 ) -> String {
     let to = &one.destination;
     let host = concrete(ctx, &to.host, &from.namespace);
-    let services = ctx.services_by_name();
-    let only = || match services.get(host.as_str()).map(|service| service.ports.as_slice()) {
+    let only = || match ctx.service(&host).map(|service| service.ports.as_slice()) {
         Some([port]) => Some(port.number),
         _ => None,
     };

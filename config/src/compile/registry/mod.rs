@@ -183,6 +183,8 @@ impl Service {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
     services: Vec<Service>,
+    /// Host names that stand for a service -> that service's host name; of several the first counts.
+    aliases: BTreeMap<String, String>,
 }
 
 impl Registry {
@@ -191,7 +193,26 @@ impl Registry {
         services.sort_by(|a, b| a.hostname.cmp(&b.hostname).then_with(|| a.namespace.cmp(&b.namespace)));
         services
             .dedup_by(|later, first| later.hostname == first.hostname && later.namespace == first.namespace);
-        Self { services }
+        let mut aliases = BTreeMap::new();
+        for service in &services {
+            for alias in &service.aliases {
+                aliases.entry(alias.clone()).or_insert_with(|| service.hostname.clone());
+            }
+        }
+        Self { services, aliases }
+    }
+
+    /// The service of a host name that `namespace` sees: its own before others.
+    pub(crate) fn named(&self, hostname: &str, namespace: &str) -> Option<&Service> {
+        let first = self.services.partition_point(|service| service.hostname.as_str() < hostname);
+        let same = self.services.iter().skip(first).take_while(|service| service.hostname == hostname);
+        let visible: Vec<&Service> = same.filter(|service| service.visibility.shows(namespace)).collect();
+        visible.iter().find(|service| service.namespace == namespace).or(visible.first()).copied()
+    }
+
+    /// The host name that an alias stands for.
+    pub(crate) fn aliased(&self, alias: &str) -> Option<&str> {
+        self.aliases.get(alias).map(String::as_str)
     }
 
     /// The services that `namespace` sees, one per host name: its own before others.
@@ -216,6 +237,9 @@ impl Registry {
     /// Keeps those that a condition holds for.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Service) -> bool) {
         self.services.retain(keep);
+        let services = &self.services;
+        self.aliases
+            .retain(|_, host| services.binary_search_by(|service| service.hostname.cmp(host)).is_ok());
     }
 
     pub(crate) fn all(&self) -> &[Service] {

@@ -133,14 +133,12 @@ pub(super) fn cluster(ctx: &Context<'_>, to: &Destination, rule: &Rule, place: &
 /// The full name of a host, where an alias stands for the service that it names.
 pub(crate) fn concrete(ctx: &Context<'_>, host: &str, namespace: &str) -> String {
     let host = resolve_host(host, namespace, &ctx.world.mesh.domain);
-    let service = ctx.registry.all().iter().find(|service| service.aliases.contains(&host));
-    service.map_or(host, |service| service.hostname.clone())
+    ctx.registry.aliased(&host).map(str::to_owned).unwrap_or(host)
 }
 
 fn hash_policy(ctx: &Context<'_>, to: &Destination, rule: &Rule) -> Option<HashPolicy> {
     let host = concrete(ctx, &to.host, &rule.namespace);
-    let services = ctx.services_by_name();
-    let service = services.get(host.as_str())?;
+    let service = ctx.service(&host)?;
     let policies = ctx.rules.of_service(service, ctx.node);
     let subset = to.subset.as_ref().map(|subset| subset.as_str());
     let port = to.port.as_ref().and_then(|selector| selector.number());
