@@ -34,6 +34,20 @@ fn an_alias_bomb_is_defused() {
 }
 
 #[test]
+fn anchors_within_anchors_are_bounded() {
+    let mut text = String::new();
+    for level in 0..90 {
+        write!(text, "&n{level} [").expect("a string");
+    }
+    text.push_str(&"x,".repeat(20_000));
+    text.push_str(&"]".repeat(90));
+    let start = Instant::now();
+    let found = all(&text);
+    assert!(found.iter().any(|finding| finding.code == "alias-limit"), "{:?}", found.first());
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[test]
 fn depth_is_bounded() {
     for (open, close) in [("[", "]"), ("{a: ", "}")] {
         let deep = |levels: usize| format!("x: {}1{}\n", open.repeat(levels), close.repeat(levels));
