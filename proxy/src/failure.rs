@@ -179,6 +179,10 @@ failures! {
     PerTryIdleTimeout = 504, "upstream request timeout", Some(Flag::UT), "upstream_per_try_idle_timeout";
     /// No byte moved for the stream's idle timeout.
     StreamIdleTimeout = 504, "stream timeout", Some(Flag::SI), "stream_idle_timeout";
+    /// No byte moved for the stream's idle timeout while the request was coming.
+    RequestIdleTimeout = 408, "stream timeout", Some(Flag::SI), "stream_idle_timeout";
+    /// `max_stream_duration` while the request was coming.
+    RequestMaxDuration = 408, "downstream duration timeout", None, "max_duration_timeout";
     /// `request_timeout`: the request was not complete in time.
     RequestTimeout = 408, "request timeout", None, "request_overall_timeout";
     /// `request_headers_timeout`.
@@ -187,6 +191,8 @@ failures! {
     MaxDuration = 504, "downstream duration timeout", None, "max_duration_timeout";
     /// HTTP/1 without Host, HTTP/2 without `:authority` and host.
     MissingHost = 400, "", None, "missing_host_header";
+    /// QUERY without a content type.
+    QueryWithoutType = 400, "", None, "query_missing_content_type";
     /// No path.
     MissingPath = 404, "", None, "missing_path_rejected";
     /// A path that does not start with a slash.
@@ -201,6 +207,12 @@ failures! {
     PayloadTooLarge = 413, "Payload Too Large", None, "request_payload_too_large";
     /// The fault filter's abort; its status comes from the filter.
     FaultAbort = 503, "fault filter abort", Some(Flag::FI), "fault_filter_abort";
+    /// The cluster is in maintenance (`upstream.maintenance_mode.<cluster>`).
+    Maintenance = 503, "maintenance mode", Some(Flag::UO), "maintenance_mode";
+    /// A share of the requests is dropped (EDS `drop_overloads`).
+    DropOverload = 503, "drop overload", Some(Flag::DO), "drop_overload";
+    /// All requests are dropped.
+    UnconditionalDrop = 503, "unconditional drop overload", Some(Flag::UDO), "unconditional_drop_overload";
     /// A process-wide limit refuses work.
     Overload = 503, "envoy overloaded", Some(Flag::OM), "overload";
     /// The body was kept for a retry and outgrew its limit while no attempt was in flight.

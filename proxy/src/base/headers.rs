@@ -131,19 +131,27 @@ impl HeaderBlock {
         self.entries.iter().map(|e| (e.id, self.slice(e.name, e.name_len), self.slice(e.value, e.value_len)))
     }
 
-    /// The values of a name joined by `, `; none when absent.
-    pub fn joined(&self, name: &HeaderName) -> Option<Vec<u8>> {
+    /// The values of a name joined by `separator`; none when absent.
+    pub fn joined(&self, name: &HeaderName, separator: &[u8]) -> Option<Vec<u8>> {
         let mut out: Option<Vec<u8>> = None;
         for value in self.all(name) {
             match &mut out {
                 None => out = Some(value.to_vec()),
                 Some(out) => {
-                    out.extend_from_slice(b", ");
+                    out.extend_from_slice(separator);
                     out.extend_from_slice(value);
                 }
             }
         }
         out
+    }
+
+    /// Makes one line of several, divided by commas, where the first one stands.
+    pub fn join_lines(&mut self, id: Id) {
+        if self.all_of(id).nth(1).is_some() {
+            let all = self.joined(&HeaderName::Known(id), b",").unwrap_or_default();
+            self.set_id(id, &all);
+        }
     }
 
     fn write(&mut self, id: Id, name: &[u8], value: &[u8]) -> Option<Entry> {
@@ -332,7 +340,7 @@ mod tests {
         assert_eq!(String::from_utf8(out).unwrap(), "HoSt: b\r\nX-B: 1\r\nx-b: 2\r\nx-new: v  bad: 1\r\n");
         assert_eq!(block.all(&name("X-b")).collect::<Vec<_>>(), [b"1", b"2"]);
         block.set(&name("x-b"), b"3");
-        assert_eq!(block.joined(&name("x-b")).unwrap(), b"3");
+        assert_eq!(block.joined(&name("x-b"), b",").unwrap(), b"3");
         assert!(block.remove(&name("x-b")) && !block.remove(&name("x-b")));
     }
 

@@ -110,6 +110,7 @@ impl Shutdown {
         tracing::info!(grace_s = self.grace.as_secs(), open = self.crew.connections(), "draining");
         self.draining.store(true, Ordering::Relaxed);
         drain::begin(None);
+        drain::close_idle();
         self.crew.stop_accepting(false);
         self.crew.drain();
         log::flush_all(LOG_FLUSH);

@@ -221,7 +221,7 @@ impl Http1 {
             if server.has_input() && first_byte.is_none() {
                 *first_byte = Some(clock::now());
             }
-            if drain::is_on() && first_byte.is_none() && self.served > 0 {
+            if drain::closes_idle() && first_byte.is_none() && self.served > 0 {
                 return Poll::Ready(Next::Close);
             }
             let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);

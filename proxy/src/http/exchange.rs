@@ -171,7 +171,7 @@ impl<'d> Exchange<'d> {
         if let Err(refusal) = prepare::request(&mut self.request, &manager.config, config, &mut self.record) {
             return self.refuse(refusal).await;
         }
-        self.expect_continue();
+        self.expect_continue().await;
         let Some(config) = config else { return self.no_route().await };
         let Some(chosen) = self.choose(config) else { return self.no_route().await };
         if self.wants_tls(chosen.virtual_host) {
@@ -248,14 +248,14 @@ impl<'d> Exchange<'d> {
     }
 
     /// Answers `Expect: 100-continue` (spec 1.1.5), unless it is to be forwarded.
-    fn expect_continue(&mut self) {
+    async fn expect_continue(&mut self) {
         let expects = self.request.headers.get(Id::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
         if expects && !self.manager.config.proxy_100_continue {
             self.request.headers.remove_id(Id::Expect);
             self.continued = true;
-            if !self.request.end {
-                self.down.send_interim(100, &HeaderBlock::new());
-            }
+            self.down.send_interim(100, &HeaderBlock::new());
+            // A client that went away is noticed by what comes next.
+            let _ = poll_fn(|cx| self.poll_drain(cx)).await;
         }
     }
 
@@ -336,15 +336,12 @@ impl<'d> Exchange<'d> {
 
     /// A local reply of a route: its mutations and the response side of the filters apply.
     pub async fn reply_on(&mut self, chosen: &Chosen<'_>, mut reply: Reply) -> Result<(), End> {
-        if matches!(chosen.route.action, Action::Forward(_)) {
-            let mut headers = std::mem::take(&mut reply.headers);
-            chosen.each_level(|m| m.response.apply_response(&mut headers, &self.request.headers, &self.record));
-            reply.headers = headers;
-        }
+        self.record.status = reply.status;
+        let mut headers = std::mem::take(&mut reply.headers);
+        self.attempt_count(chosen, &mut headers);
+        chosen.each_level(|m| m.response.apply_response(&mut headers, &self.request.headers, &self.record));
+        reply.headers = headers;
         let (mut head, body) = reply::render(self, reply);
-        if !matches!(chosen.route.action, Action::Forward(_)) {
-            chosen.each_level(|m| m.response.apply_response(&mut head.headers, &self.request.headers, &self.record));
-        }
         self.run_response_filters(chosen, &mut head);
         self.send_own(head, body).await
     }
@@ -373,7 +370,8 @@ impl<'d> Exchange<'d> {
 
     /// Hands a response head over and remembers it.
     pub fn send_head(&mut self, head: ResponseHead, upgraded: bool) {
-        if !self.down.request_done() && !upgraded && self.request.protocol != Protocol::Http2 {
+        let open = !self.down.request_done() || self.wants_tunnel();
+        if open && !upgraded && self.request.protocol != Protocol::Http2 {
             self.manager.stats.inc(stat::DOWNSTREAM_RQ_RESPONSE_BEFORE_RQ_COMPLETE);
             self.down.set_close();
         }
@@ -382,6 +380,11 @@ impl<'d> Exchange<'d> {
         self.down.send_head(&head, upgraded);
         self.response_ended = head.end;
         self.record.response = head.headers;
+    }
+
+    /// Has the request no end of its own (an upgrade, CONNECT)?
+    pub fn wants_tunnel(&self) -> bool {
+        is_upgrade(&self.request.headers) || self.request.headers.get(Id::Method) == Some(b"CONNECT")
     }
 
     /// Passes one part of a response body on.
@@ -446,7 +449,12 @@ impl<'d> Exchange<'d> {
             }
             _ => {}
         }
-        what.unwrap_or(Interrupt::Gone)
+        let early = !self.down.request_done();
+        match what {
+            Some(Interrupt::Failure(Failure::StreamIdleTimeout)) if early => Interrupt::Failure(Failure::RequestIdleTimeout),
+            Some(Interrupt::Failure(Failure::MaxDuration)) if early => Interrupt::Failure(Failure::RequestMaxDuration),
+            what => what.unwrap_or(Interrupt::Gone),
+        }
     }
 
     /// `x-envoy-attempt-count` of the response.

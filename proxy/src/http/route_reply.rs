@@ -12,8 +12,6 @@ use std::borrow::Cow;
 /// `require_tls`: the same address by https.
 pub fn to_https(x: &Exchange<'_>) -> Reply {
     let host = x.request.headers.get(Id::Authority).unwrap_or_default();
-    let (name, port) = split_port(host);
-    let host = if port == Some(b"80") { name } else { host };
     let path = x.request.headers.get(Id::Path).unwrap_or_default();
     let location = [b"https://", host, path].concat();
     found(301, &location)

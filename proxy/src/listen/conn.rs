@@ -49,7 +49,6 @@ pub async fn serve(accepted: Accepted) {
     };
     if !passed {
         stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
-        io.reset_on_drop();
         return;
     }
     let inputs = Inputs {

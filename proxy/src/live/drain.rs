@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 static ON: AtomicBool = AtomicBool::new(false);
+static IDLE: AtomicBool = AtomicBool::new(false);
 static SINCE: Mutex<Option<(Instant, Option<Duration>)>> = Mutex::new(None);
 
 /// Begins. With a time, connections close at their responses with growing probability over it (Envoy's `gradual`);
@@ -20,6 +21,16 @@ pub fn begin(over: Option<Duration>) {
 /// Ends (`/healthcheck/ok`).
 pub fn end() {
     ON.store(false, Ordering::Release);
+}
+
+/// The process ends: idle connections close too.
+pub fn close_idle() {
+    IDLE.store(true, Ordering::Release);
+}
+
+/// Shall connections close between requests?
+pub fn closes_idle() -> bool {
+    IDLE.load(Ordering::Relaxed)
 }
 
 /// Is a drain going on?

@@ -6,6 +6,7 @@ use crate::base::{clock, rng};
 use crate::failure::{Flag, Reset};
 use crate::live::host::Stat;
 use crate::live::permit::Kind;
+use crate::model::cluster::Discovery;
 use crate::model::listener::TcpProxy;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::record::{ConnFacts, Record};
@@ -15,6 +16,7 @@ use crate::transport::Io;
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::{ClusterCell, Worker, lease};
 use relay::{End, relay};
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -48,24 +50,20 @@ async fn session(io: Io, read: Vec<u8>, proxy: &TcpProxy, worker: &Rc<Worker>, s
     let Some(cell) = cluster(proxy).and_then(|name| worker.cluster(name)) else {
         stats.inc(stat::DOWNSTREAM_CX_NO_ROUTE);
         record.flags.set(Flag::NC);
-        io.reset_on_drop();
         return;
     };
     let config = cell.config();
     record.upstream.cluster = Some(config.stat_name.clone());
     if !cell.is_warm() && tokio::time::timeout(config.connect_timeout, cell.live().ready()).await.is_err() {
         record.flags.set(Flag::UH);
-        io.reset_on_drop();
         return;
     }
     let Some(permit) = cell.lender(false).take(Kind::Connections) else {
         cell.stats.inc(cluster_stat::UPSTREAM_CX_OVERFLOW);
         record.flags.set(Flag::UO);
-        io.reset_on_drop();
         return;
     };
     let Some((upstream, pool)) = connect(proxy, &cell, record).await else {
-        io.reset_on_drop();
         return;
     };
     let host = pool.host.clone();
@@ -102,7 +100,14 @@ async fn connect(
     let config = cell.config();
     let mut failed = None;
     for _ in 0..proxy.max_connect_attempts.max(1) {
-        let Some(pool) = cell.pick(hash, None) else {
+        let picked = match &config.discovery {
+            Discovery::OriginalDst { port, .. } => {
+                let local = record.conn.local.ip().zip(port.or(record.conn.local.port()));
+                cell.original(local.map(|(ip, port)| SocketAddr::new(ip, port)))
+            }
+            _ => cell.pick(hash, None),
+        };
+        let Some(pool) = picked else {
             cell.stats.inc(cluster_stat::UPSTREAM_CX_NONE_HEALTHY);
             record.flags.set(Flag::UH);
             return None;

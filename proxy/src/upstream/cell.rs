@@ -8,7 +8,7 @@ use crate::live::cluster::ClusterLive;
 use crate::live::host::Host;
 use crate::live::hostset::HostSet;
 use crate::live::permit::Lender;
-use crate::model::cluster::Cluster;
+use crate::model::cluster::{Cluster, Discovery};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::cluster as stat;
 use std::cell::{Cell, RefCell};
@@ -39,6 +39,7 @@ pub struct ClusterCell {
     /// Statistics.
     pub stats: Cells,
     lenders: [Rc<Lender>; 2],
+    known: RefCell<lb::original_dst::Known>,
     pools: RefCell<HashMap<u64, Rc<HostPool>, foldhash::fast::RandomState>>,
     pub(super) closed: Arc<Notify>,
 }
@@ -56,6 +57,7 @@ impl ClusterCell {
             cursor: Cursor::new(),
             stats: Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", config.stat_name)),
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
+            known: RefCell::default(),
             pools: RefCell::default(),
             closed,
         })
@@ -92,6 +94,9 @@ impl ClusterCell {
 
     /// Has the cluster a host set already?
     pub fn is_warm(&self) -> bool {
+        if matches!(self.config().discovery, Discovery::OriginalDst { .. }) {
+            return true;
+        }
         self.live.refresh(&mut self.hosts.borrow_mut())
     }
 
@@ -115,6 +120,21 @@ impl ClusterCell {
             }
             host.map(|host| self.pool(host))
         })
+    }
+
+    /// The pool of an on-demand host (original destination); none, and counted, when there is no address.
+    pub fn original(self: &Rc<Self>, address: Option<std::net::SocketAddr>) -> Option<Rc<HostPool>> {
+        let found = address.and_then(|address| self.known.borrow_mut().host(&self.live, address));
+        if found.is_none() {
+            self.stats.inc(stat::ORIGINAL_DST_HOST_INVALID);
+        }
+        found.map(|host| self.pool(&host))
+    }
+
+    /// Share of the requests to drop, in millionths (EDS `drop_overloads`).
+    pub fn drops(&self) -> u32 {
+        let hosts = self.hosts.borrow();
+        hosts.as_ref().map_or(0, |set| set.members.drops.iter().fold(0u32, |sum, (_, share)| sum.saturating_add(*share)).min(1_000_000))
     }
 
     /// The pool of a host.

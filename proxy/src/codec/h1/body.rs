@@ -98,14 +98,6 @@ impl Decoder {
         matches!(self, Decoder::Done)
     }
 
-    /// Most bytes worth reading now, so that a body of known length does not swallow what follows it.
-    pub fn want(&self) -> usize {
-        match self {
-            Decoder::Exact(n) => usize::try_from(*n).unwrap_or(usize::MAX),
-            _ => usize::MAX,
-        }
-    }
-
     /// Decodes what is there. Payload of a chunked body is moved together at the front.
     pub fn decode(&mut self, input: &mut [u8]) -> Result<Decoded, BadFraming> {
         let decoded = match self {

@@ -57,7 +57,7 @@ impl Reader {
                 return Poll::Ready(Ok(BodyEvent::End));
             }
             if self.input.is_empty() {
-                match ready!(self.input.poll_fill(io, cx, self.decoder.want())) {
+                match ready!(self.input.poll_fill(io, cx, usize::MAX)) {
                     Ok(0) => {
                         self.ended = true;
                         let end = self.decoder.end_of_stream().map(|()| BodyEvent::End);

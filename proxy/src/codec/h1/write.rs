@@ -70,6 +70,9 @@ pub fn response(out: &mut Vec<u8>, head: &ResponseHead, to: Answering) -> Framin
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         framing = if to.head { Framing::Raw } else { Framing::Chunked };
     }
+    if to.protocol == Protocol::Http10 && !to.close && head.status >= 200 {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
     if to.close {
         out.extend_from_slice(b"connection: close\r\n");
     }

@@ -28,11 +28,11 @@ use weir_proto::envoy::r#type::v3::FractionalPercent;
 
 /// The table's line.
 pub const FACTORY: Factory = Factory {
-    type_name: "envoy.extensions.filters.http.fault.v3.HttpFault",
+    type_name: "envoy.extensions.filters.http.fault.v3.HTTPFault",
     name: "envoy.filters.http.fault",
     terminal: false,
     config: compile,
-    route_config: Some(("envoy.extensions.filters.http.fault.v3.HttpFault", compile_route)),
+    route_config: Some(("envoy.extensions.filters.http.fault.v3.HTTPFault", compile_route)),
     run: Some(run),
 };
 

@@ -75,7 +75,7 @@ impl Attempt {
     /// Gets a connection to a host and hands the request head over.
     pub async fn start(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Attempt, Outcome> {
         let cell = plan.cell.clone();
-        let Some(pool) = plan.pick() else { return Err(Outcome::NoHost) };
+        let Some(pool) = plan.pick(x) else { return Err(Outcome::NoHost) };
         x.record.upstream.host = Some(pool.host.address.clone());
         if x.record.upstream.tried.len() < MAX_TRIED {
             x.record.upstream.tried.push(pool.host.address.clone());
@@ -131,7 +131,7 @@ impl Attempt {
         loop {
             match self.up.poll_head(cx) {
                 Poll::Ready(Ok(head)) if head.status < 200 && head.status != 101 => {
-                    if head.status == 100 && !x.continued {
+                    if head.status == 100 && x.manager.config.proxy_100_continue {
                         plan.replay.forget();
                         x.down.send_interim(100, &head.headers);
                         if let Poll::Ready(Err(_)) = x.down.poll_flush(cx) {
@@ -225,6 +225,7 @@ impl Attempt {
         if self.sent {
             plan.request_read = true;
             plan.request_ended(x);
+            plan.mirror(x);
         }
         Ok(true)
     }
@@ -236,7 +237,7 @@ impl Attempt {
 
     /// Milliseconds since the request was complete, for `x-envoy-upstream-service-time`.
     pub fn service_time(&self, plan: &Plan<'_>) -> Option<u64> {
-        let since = plan.sent_at?;
+        let since = plan.sent_at.filter(|_| plan.request_read)?;
         u64::try_from(clock::now().saturating_duration_since(since).as_millis()).ok()
     }
 }

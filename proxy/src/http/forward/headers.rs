@@ -28,7 +28,8 @@ fn rewrite_host(headers: &mut HeaderBlock, chosen: &Chosen<'_>, forward: &Forwar
         HostRewrite::Auto => None,
     });
     if let Some(new) = new {
-        set_host(headers, &new, forward, suppress);
+        // A weighted cluster's own host leaves no trace of the old one (Envoy).
+        set_host(headers, &new, forward, suppress || chosen.entry.is_some_and(|e| e.host_rewrite.is_some()));
     }
 }
 
@@ -41,7 +42,7 @@ fn set_host(headers: &mut HeaderBlock, new: &[u8], forward: &Forward, suppress: 
         headers.set_id(Id::EnvoyOriginalHost, &old);
     }
     if forward.append_x_forwarded_host {
-        let mut value = headers.joined(&HeaderName::Known(Id::ForwardedHost)).map(|mut v| {
+        let mut value = headers.joined(&HeaderName::Known(Id::ForwardedHost), b",").map(|mut v| {
             v.push(b',');
             v
         });

@@ -43,15 +43,19 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         x.manager.stats.inc(http_stat::NO_CLUSTER);
         let mut reply = Reply::from(Failure::ClusterNotFound);
         reply.status = forward.cluster_not_found_status;
-        return x.reply(reply).await;
+        return x.reply_on(chosen, reply).await;
     };
+    if let Some(reply) = shed(x, &cell) {
+        return x.reply_on(chosen, reply).await;
+    }
     let mut plan = begin(x, chosen, forward, cell);
     if let Some(reply) = warm(x, &plan).await? {
-        return x.reply(reply).await;
+        return x.reply_on(chosen, reply).await;
     }
     let mut retry_permit = None;
     loop {
         stamp(x, chosen, &plan);
+        plan.mirror(x);
         let (attempt, outcome) = match Attempt::start(x, &mut plan).await {
             Ok(mut attempt) => {
                 let outcome = attempt.head(x, &mut plan).await;
@@ -60,16 +64,11 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
             Err(outcome) => (None, outcome),
         };
         judge(x, &plan, attempt.as_ref(), &outcome);
+        drop(retry_permit.take());
         match decide(x, &mut plan, attempt, outcome) {
-            Verdict::Again(wait, count) => {
-                drop(retry_permit.take());
-                if count {
-                    match retry_slot(&plan) {
-                        Some(permit) => retry_permit = Some(permit),
-                        None => return refused(x, &plan).await,
-                    }
-                }
-                pause(x, wait).await?;
+            Verdict::Again(wait, permit) => {
+                retry_permit = permit;
+                pause(x, chosen, wait).await?;
             }
             Verdict::Pass(attempt, head) => {
                 if plan.retries.made > 0 && head.status < 500 {
@@ -77,7 +76,10 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
                 }
                 return pass::response(x, chosen, &mut plan, *attempt, head).await;
             }
-            Verdict::Reply(reply) => return x.reply(*reply).await,
+            Verdict::Reply(reply) => {
+                charge(x, &plan, reply.status);
+                return x.reply_on(chosen, *reply).await;
+            }
             Verdict::End(end) => return Err(end),
         }
     }
@@ -108,7 +110,8 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward,
     let hash = hash::combine(&forward.hash, &inputs, &mut x.set_cookies);
     x.deadlines.set_stream(forward.idle_timeout, times.stream, x.record.start);
     headers::prepare(x, chosen, forward);
-    let request_read = x.request.end;
+    let request_read = x.request.end && !x.wants_tunnel();
+    let alt_response = x.request.headers.remove_id(Id::EnvoyTimeoutAltResponse);
     let mut plan = Plan {
         forward,
         config,
@@ -118,6 +121,7 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward,
         replay,
         hash,
         mirrors,
+        alt_response,
         fresh: false,
         request_read,
         sent_at: None,
@@ -187,8 +191,8 @@ fn judge(x: &Exchange<'_>, plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: 
 }
 
 enum Verdict {
-    /// Another attempt after a while; the flag: by policy (it counts against the limits).
-    Again(std::time::Duration, bool),
+    /// Another attempt after a while, with its permit when it is one by policy.
+    Again(std::time::Duration, Option<Permit>),
     Pass(Box<Attempt>, ResponseHead),
     Reply(Box<Reply>),
     End(End),
@@ -200,10 +204,13 @@ fn decide(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<Attempt>, o
             let resendable = plan.resendable();
             let decision = plan.retries.after_response(head.status, &head.headers, head.end, resendable);
             match decision {
-                Decision::Retry => {
-                    plan.cell.stats.response_code_in(stat::RETRY, head.status);
-                    again(plan, Some(&head))
-                }
+                Decision::Retry => match again(x, plan, Some(&head)) {
+                    Some(verdict) => {
+                        plan.cell.stats.response_code_in(stat::RETRY, head.status);
+                        verdict
+                    }
+                    None => Verdict::Pass(Box::new(attempt), head),
+                },
                 Decision::Replay | Decision::No(_) => {
                     no_more(x, plan, decision);
                     Verdict::Pass(Box::new(attempt), head)
@@ -220,11 +227,19 @@ fn decide(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<Attempt>, o
 }
 
 /// A retry by policy; the answer that is retried may say how long to wait.
-fn again(plan: &Plan<'_>, head: Option<&ResponseHead>) -> Verdict {
+///
+/// None when the retry breaker is open: what came is passed on.
+fn again(x: &mut Exchange<'_>, plan: &Plan<'_>, head: Option<&ResponseHead>) -> Option<Verdict> {
+    let permit = retry_slot(plan);
+    if permit.is_none() {
+        x.record.flags.set(Flag::UO);
+        x.record.no_retry = Some("retry_breaker_open");
+        return None;
+    }
     let (wait, asked) = plan.retries.back_off(head.map(|h| &h.headers));
     let kind = if asked { stat::UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED } else { stat::UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL };
     plan.cell.stats.inc(kind);
-    Verdict::Again(wait, true)
+    Some(Verdict::Again(wait, permit))
 }
 
 fn no_more(x: &mut Exchange<'_>, plan: &Plan<'_>, decision: Decision) {
@@ -260,11 +275,15 @@ fn after_reset(
     }
     let decision = plan.retries.after_reset(&evidence, resendable);
     match decision {
-        Decision::Retry => return again(plan, None),
+        Decision::Retry => {
+            if let Some(verdict) = again(x, plan, None) {
+                return verdict;
+            }
+        }
         Decision::Replay => {
             plan.cell.stats.inc(stat::WEIR_REPLAYS);
             plan.fresh = true;
-            return Verdict::Again(std::time::Duration::ZERO, false);
+            return Verdict::Again(std::time::Duration::ZERO, None);
         }
         Decision::No(_) => no_more(x, plan, decision),
     }
@@ -306,8 +325,8 @@ fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<At
             plan.cell.stats.inc(counter);
             let resendable = plan.resendable();
             let decision = plan.retries.after_try_timeout(resendable);
-            if decision == Decision::Retry {
-                return again(plan, None);
+            if decision == Decision::Retry && let Some(verdict) = again(x, plan, None) {
+                return verdict;
             }
             no_more(x, plan, decision);
             failure
@@ -319,7 +338,7 @@ fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<At
         Interrupt::Failure(failure) => failure,
     };
     let mut reply = Reply::from(failure);
-    if failure == Failure::ResponseTimeout && x.request.headers.has(Id::EnvoyTimeoutAltResponse) {
+    if failure == Failure::ResponseTimeout && plan.alt_response {
         reply = Reply { flag: reply.flag, ..Reply::new(204, "response_timeout") };
     }
     Verdict::Reply(Box::new(reply))
@@ -331,13 +350,43 @@ fn retry_slot(plan: &Plan<'_>) -> Option<Permit> {
     permit
 }
 
-/// The retry breaker is open.
-async fn refused(x: &mut Exchange<'_>, plan: &Plan<'_>) -> Result<(), End> {
-    x.record.no_retry = Some("retry_breaker_open");
-    x.reply(reset_reply(plan, Reset::Overflow, "")).await
+/// Counts a local reply that stands for an upstream's (Envoy charges it to the cluster).
+fn charge(x: &Exchange<'_>, plan: &Plan<'_>, status: u16) {
+    let internal = x.request.headers.has(Id::EnvoyInternal);
+    plan.cell.stats.response_code(status);
+    plan.cell.stats.response_code_in(if internal { stat::INTERNAL } else { stat::EXTERNAL }, status);
 }
 
-async fn pause(x: &mut Exchange<'_>, wait: std::time::Duration) -> Result<(), End> {
+/// Requests that the cluster does not want: maintenance by runtime, a share to be dropped.
+fn shed(x: &Exchange<'_>, cell: &Rc<ClusterCell>) -> Option<Reply> {
+    let share = x.worker.with_snapshot(|s| {
+        if s.runtime.is_empty() {
+            return 0;
+        }
+        let key = format!("upstream.maintenance_mode.{}", cell.name);
+        s.runtime.get(key.as_str()).and_then(|v| v.parse::<u64>().ok()).unwrap_or(0)
+    });
+    if share > 0 && rng::with(|r| r.below(100)) < share {
+        cell.stats.inc(stat::UPSTREAM_RQ_MAINTENANCE_MODE);
+        let mut reply = Reply::from(Failure::Maintenance);
+        reply.headers.append_id(Id::EnvoyOverloaded, b"true");
+        return Some(reply);
+    }
+    let drops = cell.drops();
+    if drops > 0 && rng::with(|r| r.below(1_000_000)) < u64::from(drops) {
+        cell.stats.inc(stat::UPSTREAM_RQ_DROP_OVERLOAD);
+        let all = drops >= 1_000_000;
+        let mut reply = Reply::from(if all { Failure::UnconditionalDrop } else { Failure::DropOverload });
+        let name = if all { "x-envoy-unconditional-drop-overload" } else { "x-envoy-drop-overload" };
+        if let Ok(name) = crate::base::names::HeaderName::parse(name) {
+            reply.headers.append(&name, b"true");
+        }
+        return Some(reply);
+    }
+    None
+}
+
+async fn pause(x: &mut Exchange<'_>, chosen: &Chosen<'_>, wait: std::time::Duration) -> Result<(), End> {
     x.deadlines.attempt_ends();
     if wait.is_zero() {
         return Ok(());
@@ -351,7 +400,7 @@ async fn pause(x: &mut Exchange<'_>, wait: std::time::Duration) -> Result<(), En
         None => Ok(()),
         Some(interrupt) => {
             let reply = interrupted(x, interrupt)?;
-            x.reply(reply).await?;
+            x.reply_on(chosen, reply).await?;
             Err(End::Done)
         }
     }

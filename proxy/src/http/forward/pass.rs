@@ -24,6 +24,7 @@ pub async fn response(
     mut head: ResponseHead,
 ) -> Result<(), End> {
     x.record.moments.response_headers_received = Some(clock::now().saturating_duration_since(x.record.start));
+    x.record.status = head.status;
     count(x, plan, &attempt, head.status);
     decorate(x, chosen, plan, &attempt, &mut head);
     let upgraded = head.status == 101 && is_upgrade(&x.request.headers);

@@ -7,12 +7,15 @@ use super::timeouts::Timeouts;
 use crate::base::clock::Instant;
 use crate::http::exchange::Exchange;
 use crate::live::host::Host;
-use crate::model::cluster::Cluster;
+use crate::base::names::HeaderName;
+use crate::model::cluster::{Cluster, Discovery};
 use crate::model::route_action::{Forward, Mirror};
 use crate::upstream::ClusterCell;
 use crate::upstream::cell::Avoid;
+use crate::upstream::lb::original_dst;
 use crate::upstream::pool::HostPool;
 use smallvec::SmallVec;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -34,6 +37,8 @@ pub struct Plan<'r> {
     pub hash: Option<u64>,
     /// Copies to be made once the body is complete.
     pub mirrors: &'r [Mirror],
+    /// An internal client wants 204 instead of 504.
+    pub alt_response: bool,
     /// Only fresh connections (after a replay).
     pub fresh: bool,
     /// The request was read to its end.
@@ -44,9 +49,23 @@ pub struct Plan<'r> {
     pub tried: SmallVec<[u64; 4]>,
 }
 
+/// The address that an original-destination cluster goes to: named by the header, else the connection's own.
+fn original(x: &Exchange<'_>, header: Option<&HeaderName>, port: Option<u16>) -> Option<SocketAddr> {
+    let named = header.and_then(|name| x.request.headers.find(name)).and_then(original_dst::parse);
+    let local = || Some(SocketAddr::new(x.record.conn.local.ip()?, x.record.conn.local.port()?));
+    let mut address = if header.is_some() { named? } else { local()? };
+    if let Some(port) = port {
+        address.set_port(port);
+    }
+    Some(address)
+}
+
 impl Plan<'_> {
     /// Picks a host, avoiding what the policy or a replay says.
-    pub fn pick(&mut self) -> Option<Rc<HostPool>> {
+    pub fn pick(&mut self, x: &Exchange<'_>) -> Option<Rc<HostPool>> {
+        if let Discovery::OriginalDst { header, port, .. } = &self.config.discovery {
+            return self.cell.original(original(x, header.as_ref(), *port));
+        }
         let policy = self.retries.policy();
         let previous = !self.tried.is_empty() && (self.fresh || policy.is_some_and(|p| p.avoid_previous_hosts));
         let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
@@ -67,6 +86,16 @@ impl Plan<'_> {
         self.replay.is_active()
     }
 
+    /// Sends the copies, once, when the request is complete and kept in full.
+    pub fn mirror(&mut self, x: &Exchange<'_>) {
+        if self.request_read && !self.mirrors.is_empty() {
+            let mirrors = std::mem::take(&mut self.mirrors);
+            if self.replay.is_complete() {
+                mirror::send(x, mirrors, self.replay.bytes());
+            }
+        }
+    }
+
     /// The request is complete: the route's time begins.
     pub fn request_ended(&mut self, x: &mut Exchange<'_>) {
         let now = x.deadlines.now();
@@ -74,9 +103,5 @@ impl Plan<'_> {
         x.record.moments.request_received = Some(now.saturating_duration_since(x.record.start));
         x.deadlines.route = self.times.route.map(|t| now + t);
         x.deadlines.request = None;
-        let mirrors = std::mem::take(&mut self.mirrors);
-        if self.replay.is_complete() {
-            mirror::send(x, mirrors, self.replay.bytes());
-        }
     }
 }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 /// Finds the trusted client address and cleans or sets the headers that depend on it.
 pub fn identify(headers: &mut HeaderBlock, manager: &ConnectionManager, routes: Option<&RouteConfig>, record: &mut Record) {
     let forwarded = headers.has(Id::ForwardedFor);
+    headers.join_lines(Id::ForwardedFor);
     let hops = manager.xff_num_trusted_hops as usize;
     let found = forwarded.then(|| trusted(headers, manager.use_remote_address, hops)).flatten();
     if let Some(ip) = found {
@@ -45,7 +46,7 @@ fn via(headers: &mut HeaderBlock, manager: &ConnectionManager) {
 
 /// Appends to `via`, after `, `.
 pub fn append_via(headers: &mut HeaderBlock, via: &str) {
-    let mut value = headers.joined(&HeaderName::Known(Id::Via)).map(|mut v| {
+    let mut value = headers.joined(&HeaderName::Known(Id::Via), b",").map(|mut v| {
         v.extend_from_slice(b", ");
         v
     });
@@ -75,7 +76,7 @@ fn append_forwarded_for(headers: &mut HeaderBlock, manager: &ConnectionManager, 
         return;
     }
     let shown = if peer.is_loopback() { local_address(peer) } else { peer };
-    match headers.joined(&HeaderName::Known(Id::ForwardedFor)) {
+    match headers.joined(&HeaderName::Known(Id::ForwardedFor), b",") {
         Some(mut value) => {
             value.push(b',');
             value.extend_from_slice(shown.to_string().as_bytes());
@@ -150,7 +151,7 @@ fn sanitise(headers: &mut HeaderBlock, edge: bool, routes: Option<&RouteConfig>)
 }
 
 fn user_agent(headers: &mut HeaderBlock, manager: &ConnectionManager) {
-    let Some((cluster, node)) = &manager.add_user_agent else { return };
+    let Some((node, cluster)) = &manager.add_user_agent else { return };
     headers.set_id(Id::EnvoyDownstreamCluster, cluster.as_bytes());
     if !headers.has(Id::UserAgent) {
         headers.set_id(Id::UserAgent, cluster.as_bytes());

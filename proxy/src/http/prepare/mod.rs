@@ -48,7 +48,9 @@ pub fn request(
     if head.protocol != Protocol::Http2 {
         target::absolute_form(&mut head.headers)?;
     }
+    method(head)?;
     underscores(head, manager)?;
+    without_h2c(&mut head.headers);
     nominated(&mut head.headers)?;
     if head.headers.get(Id::Authority).is_none_or(|host| host.is_empty() && head.protocol == Protocol::Http2) {
         default_host(head, manager)?;
@@ -63,6 +65,35 @@ pub fn request(
     client::identify(&mut head.headers, manager, routes, record);
     request_id::set(&mut head.headers, manager, record);
     Ok(())
+}
+
+/// Methods that are served: those of Envoy's parser.
+const METHODS: &[&[u8]] = &[
+    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"ACL", b"BIND", b"CHECKOUT",
+    b"COPY", b"LINK", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR", b"MKCOL", b"MOVE", b"M-SEARCH", b"NOTIFY",
+    b"PROPFIND", b"PROPPATCH", b"PURGE", b"QUERY", b"REBIND", b"REPORT", b"SEARCH", b"SOURCE", b"SUBSCRIBE", b"UNBIND",
+    b"UNLINK", b"UNLOCK", b"UNSUBSCRIBE",
+];
+
+/// HTTP/1 methods come from a list; QUERY says what its body is (RFC of the QUERY method; Envoy 1.40).
+fn method(head: &RequestHead) -> Result<(), Failure> {
+    let method = head.headers.get(Id::Method).unwrap_or_default();
+    if head.protocol != Protocol::Http2 && !METHODS.contains(&method) {
+        return Err(Failure::CodecError);
+    }
+    if method == b"QUERY" && !head.headers.has(Id::ContentType) {
+        return Err(Failure::QueryWithoutType);
+    }
+    Ok(())
+}
+
+/// An upgrade to h2c is not taken: the request goes on as it is.
+fn without_h2c(headers: &mut HeaderBlock) {
+    if headers.get(Id::Upgrade).is_some_and(|kind| kind.eq_ignore_ascii_case(b"h2c")) {
+        for id in [Id::Upgrade, Id::Http2Settings, Id::Connection] {
+            headers.remove_id(id);
+        }
+    }
 }
 
 fn default_host(head: &mut RequestHead, manager: &ConnectionManager) -> Result<(), Failure> {
@@ -127,9 +158,8 @@ fn hop_by_hop(headers: &mut HeaderBlock) {
     if headers.iter().any(|(id, _, _)| drop(id)) {
         headers.retain(|id, _, _| !drop(id));
     }
-    let bad_referer = headers.get(Id::Referer).is_some_and(|value| !referer_is_valid(value))
-        || headers.all_of(Id::Referer).nth(1).is_some();
-    if bad_referer {
+    headers.join_lines(Id::Referer);
+    if headers.get(Id::Referer).is_some_and(|value| !referer_is_valid(value)) {
         headers.remove_id(Id::Referer);
     }
 }

@@ -139,7 +139,9 @@ fn remove_dots(path: &[u8]) -> Vec<u8> {
     let count = body.split(|b| *b == b'/').count();
     for (i, segment) in body.split(|b| *b == b'/').enumerate() {
         let last = i + 1 == count;
-        match segment {
+        // A parameter does not hide a dot segment.
+        let bare = segment.split(|b| *b == b';').next().unwrap_or_default();
+        match if matches!(bare, b"." | b"..") { bare } else { segment } {
             b"." if last => out.push(b""),
             b"." => {}
             b".." => {
@@ -148,7 +150,7 @@ fn remove_dots(path: &[u8]) -> Vec<u8> {
                     out.push(b"");
                 }
             }
-            other => out.push(other),
+            _ => out.push(segment),
         }
     }
     let mut joined = vec![b'/'];
