@@ -70,7 +70,7 @@ impl Downstream<'_> {
         }
     }
 
-    /// Has everything been taken that was handed over?
+    /// May more be handed over? False while an earlier part is held up.
     pub fn drained(&self) -> bool {
         match self {
             Downstream::H1(s) => s.drained(),

@@ -290,7 +290,7 @@ impl Http1 {
             self.manager.stats.inc(stat::WEIR_PANICS);
             return false;
         }
-        server.keep_alive() && server.request_done() && server.drained()
+        server.keep_alive() && server.request_done() && server.flushed()
     }
 
     /// Answers bytes that are no request, and closes.
@@ -328,7 +328,7 @@ impl Http1 {
         let Some(wait) = self.manager.config.delayed_close_timeout else { return };
         let by = clock::now() + wait;
         poll_fn(|cx| {
-            if !server.drained() {
+            if !server.flushed() {
                 return Poll::Ready(());
             }
             if server.poll_linger(cx).is_ready() {

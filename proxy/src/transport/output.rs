@@ -24,6 +24,12 @@ impl Output {
         self.len() == 0
     }
 
+    /// Did the socket leave bytes of an earlier write? (What was only appended is not counted: it leaves together
+    /// with what is written next.)
+    pub fn is_stuck(&self) -> bool {
+        self.charged > 0
+    }
+
     /// The buffer to append to.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buf

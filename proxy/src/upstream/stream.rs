@@ -46,7 +46,7 @@ impl Upstream {
         }
     }
 
-    /// Has everything been taken that was handed over?
+    /// May more be handed over? False while an earlier part is held up.
     pub fn drained(&mut self) -> bool {
         match self {
             Upstream::H1(lease) => lease.client().is_none_or(|c| c.drained()),

@@ -78,9 +78,9 @@ impl Client {
         self.writer.trailers(&mut self.io, cx, trailers, self.trailers)
     }
 
-    /// Is everything written that was handed over?
+    /// May more be handed over? False while the socket holds up an earlier write.
     pub fn drained(&self) -> bool {
-        self.writer.output.is_empty()
+        !self.writer.output.is_stuck()
     }
 
     /// Writes what is kept.

@@ -204,8 +204,13 @@ impl Server {
         self.writer.trailers(&mut self.io, cx, trailers, forward)
     }
 
-    /// Is everything written that was handed over?
+    /// May more be handed over? False while the socket holds up an earlier write.
     pub fn drained(&self) -> bool {
+        !self.writer.output.is_stuck()
+    }
+
+    /// Is everything written that was handed over?
+    pub fn flushed(&self) -> bool {
         self.writer.output.is_empty()
     }
 

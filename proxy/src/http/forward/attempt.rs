@@ -160,6 +160,7 @@ impl Attempt {
                 continue;
             }
             if self.sent {
+                self.deaf |= matches!(self.up.poll_flush(cx), Poll::Ready(Err(_)));
                 break;
             }
             if self.fed < plan.replay.bytes().len() || (plan.replay.is_complete() && plan.request_read) {
@@ -167,6 +168,8 @@ impl Attempt {
                 continue;
             }
             if !self.forward_some(x, plan, cx)? {
+                // The head leaves now: the body may be long in coming.
+                self.deaf |= matches!(self.up.poll_flush(cx), Poll::Ready(Err(_)));
                 break;
             }
         }
