@@ -26,6 +26,14 @@ pub(super) enum Target {
 #[derive(Default, Debug)]
 pub(super) struct Lines {
     pub(super) bytes: Vec<u8>,
+    /// Bytes of whole lines; more are there only while (or after a panic while) a line is rendered.
+    whole: usize,
+    counts: Counts,
+}
+
+/// What became of the lines since the log thread's last look.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Counts {
     pub(super) written: u64,
     pub(super) dropped: u64,
     pub(super) too_long: u64,
@@ -42,18 +50,30 @@ impl Ring {
 
     fn write(&self, render: impl FnOnce(&mut Vec<u8>)) {
         let mut lines = self.lock();
-        let start = lines.bytes.len();
+        let start = lines.whole;
+        lines.bytes.truncate(start);
         if start >= RING_BYTES {
-            lines.dropped = lines.dropped.wrapping_add(1);
+            lines.counts.dropped = lines.counts.dropped.wrapping_add(1);
             return;
         }
         render(&mut lines.bytes);
         if lines.bytes.len().saturating_sub(start) > MAX_LINE {
             lines.bytes.truncate(start);
-            lines.too_long = lines.too_long.wrapping_add(1);
+            lines.counts.too_long = lines.counts.too_long.wrapping_add(1);
         } else {
-            lines.written = lines.written.wrapping_add(1);
+            lines.counts.written = lines.counts.written.wrapping_add(1);
+            lines.whole = lines.bytes.len();
         }
+    }
+
+    /// Swaps the whole lines into an empty buffer and returns the counts.
+    pub(super) fn take(&self, spare: &mut Vec<u8>) -> Counts {
+        let mut lines = self.lock();
+        let whole = std::mem::take(&mut lines.whole);
+        lines.bytes.truncate(whole);
+        spare.clear();
+        std::mem::swap(&mut lines.bytes, spare);
+        std::mem::take(&mut lines.counts)
     }
 }
 

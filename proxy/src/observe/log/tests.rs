@@ -111,6 +111,23 @@ fn a_full_ring_drops_and_counts() {
 }
 
 #[test]
+fn a_panic_while_rendering_costs_that_line_only() {
+    let file = Temporary::new("panic");
+    let sink = Sink::file(&file.0).unwrap();
+    sink.write(|line| line.extend_from_slice(b"one\n"));
+    let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        sink.write(|line| {
+            line.extend_from_slice(b"half");
+            panic!("in a test");
+        });
+    }));
+    assert!(caught.is_err());
+    sink.write(|line| line.extend_from_slice(b"two\n"));
+    assert!(flush_all(SOON));
+    assert_eq!(file.text(), "one\ntwo\n");
+}
+
+#[test]
 fn a_quiet_thread_is_woken_by_a_line() {
     let file = Temporary::new("quiet");
     let log = AccessLog::new(Sink::file(&file.0).unwrap(), Format::parse("%RESPONSE_CODE%\n").unwrap(), None);

@@ -1,6 +1,6 @@
 //! The log thread: empties the rings, writes large pieces, flushes by time, reopens files.
 
-use super::sink::{Lines, Ring, Sink, Target};
+use super::sink::{Sink, Target};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::{access_log, filesystem};
 use std::fs::File;
@@ -218,7 +218,7 @@ impl Writer {
         let mut moved = false;
         let mut rings = pending.sink.rings();
         for ring in rings.iter() {
-            let taken = take(ring, &mut self.spare);
+            let taken = ring.take(&mut self.spare);
             self.lines.add(access_log::LINES_WRITTEN, taken.written);
             self.lines.add(access_log::LINES_DROPPED, taken.dropped);
             self.lines.add(access_log::LINES_TOO_LONG, taken.too_long);
@@ -304,18 +304,5 @@ impl Writer {
 impl Pending {
     fn has_lines(&self) -> bool {
         self.sink.rings().iter().any(|ring| !ring.lock().bytes.is_empty())
-    }
-}
-
-/// Swaps a ring's lines into the (empty) spare buffer and returns its counts.
-fn take(ring: &Ring, spare: &mut Vec<u8>) -> Lines {
-    let mut lines = ring.lock();
-    spare.clear();
-    std::mem::swap(&mut lines.bytes, spare);
-    Lines {
-        bytes: Vec::new(),
-        written: std::mem::take(&mut lines.written),
-        dropped: std::mem::take(&mut lines.dropped),
-        too_long: std::mem::take(&mut lines.too_long),
     }
 }

@@ -46,7 +46,7 @@ pub(super) struct Group {
     pub(super) prefix: Box<str>,
     pub(super) counters: Box<[AtomicU64]>,
     pub(super) gauges: Box<[AtomicU64]>,
-    pub(super) histograms: Box<[OnceLock<Bins>]>,
+    pub(super) histograms: Box<[OnceLock<Box<Bins>>]>,
     pub(super) codes: Box<[Codes]>,
     handles: AtomicUsize,
     home: Arc<Shared>,
@@ -128,7 +128,7 @@ impl Cells {
     /// Records a value of a histogram (milliseconds for times).
     pub fn record(&self, histogram: Histogram, value: u64) {
         if let Some(cell) = self.0.histograms.get(usize::from(histogram.0)) {
-            cell.get_or_init(Bins::default).record(value);
+            cell.get_or_init(Box::default).record(value);
         }
     }
 
