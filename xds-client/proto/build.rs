@@ -130,10 +130,18 @@ fn closure(mut set: FileDescriptorSet, own: &BTreeSet<String>) -> FileDescriptor
 /// The `proto/` folder of the `envoy-types` that this build resolved.
 fn envoy_types_protos() -> Outcome<PathBuf> {
     let manifest = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("Cargo.toml");
-    let output = Command::new(env::var("CARGO")?)
-        .args(["metadata", "--offline", "--format-version", "1", "--manifest-path"])
-        .arg(manifest)
-        .output()?;
+    let metadata = |offline: &[&str]| {
+        Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".into()))
+            .args(["metadata", "--locked", "--format-version", "1", "--manifest-path"])
+            .arg(&manifest)
+            .args(offline)
+            .output()
+    };
+    // A build fetches what it compiles, not what other platforms and tests need; the second call gets the rest.
+    let mut output = metadata(&["--offline"])?;
+    if !output.status.success() {
+        output = metadata(&[])?;
+    }
     if !output.status.success() {
         return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }
