@@ -109,7 +109,13 @@ pub async fn serve(mut conn: Conn) {
     let h2 = match conn.manager.codec {
         CodecType::Http1 => false,
         CodecType::Http2 => true,
-        CodecType::Auto => sniff(&mut conn).await,
+        CodecType::Auto => match conn.manager.idle_timeout {
+            None => sniff(&mut conn).await,
+            Some(time) => match tokio::time::timeout(time, sniff(&mut conn)).await {
+                Ok(h2) => h2,
+                Err(_) => return ManagerCell::of(&conn.manager).stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
+            },
+        },
     };
     if h2 {
         tracing::warn!(listener = %conn.facts.listener, "HTTP/2 is not served yet; connection closed");
