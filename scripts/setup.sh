@@ -11,6 +11,7 @@ have() { command -v "$1" >/dev/null 2>&1; }
 need_rust() {
     have cargo || die "cargo is not installed. Remedy: install Rust 1.95 or newer (https://rustup.rs) and run again."
     have cc || apt_packages cc:build-essential
+    cargo fetch --locked --quiet || die "cargo fetch failed. Remedy: the crates of Cargo.lock must be reachable."
 }
 
 # apt_packages command:package... installs the packages whose command is missing.
