@@ -1,8 +1,10 @@
 //! One face for the client's side of an exchange, whatever the protocol.
 
 use super::h1::server::Server;
+use super::h2::server::Stream;
 use super::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::base::headers::HeaderBlock;
+use crate::failure::Flag;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -11,6 +13,8 @@ use std::task::{Context, Poll};
 pub enum Downstream<'a> {
     /// An HTTP/1 connection, one exchange at a time.
     H1(&'a mut Server),
+    /// An HTTP/2 stream.
+    H2(&'a mut Stream),
 }
 
 impl Downstream<'_> {
@@ -18,6 +22,7 @@ impl Downstream<'_> {
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, DownstreamError>> {
         match self {
             Downstream::H1(s) => s.poll_body(cx),
+            Downstream::H2(s) => s.poll_body(cx),
         }
     }
 
@@ -25,6 +30,8 @@ impl Downstream<'_> {
     pub fn release(&mut self) {
         match self {
             Downstream::H1(s) => s.release(),
+            // The window is given back when the next part is asked for.
+            Downstream::H2(_) => {}
         }
     }
 
@@ -32,13 +39,31 @@ impl Downstream<'_> {
     pub fn request_done(&self) -> bool {
         match self {
             Downstream::H1(s) => s.request_done(),
+            Downstream::H2(s) => s.request_done(),
         }
     }
 
-    /// Completes when the client goes away, once its request is complete.
+    /// Can the client's going be seen now? On HTTP/1 only behind a complete request.
+    pub fn is_watchable(&self) -> bool {
+        match self {
+            Downstream::H1(s) => s.request_done(),
+            Downstream::H2(_) => true,
+        }
+    }
+
+    /// Flag and details of the client's going, for the log.
+    pub fn gone(&self) -> (Flag, &'static str) {
+        match self {
+            Downstream::H1(_) => (Flag::DC, "downstream_remote_disconnect"),
+            Downstream::H2(s) => s.gone(),
+        }
+    }
+
+    /// Completes when the client goes away; call only when [`Downstream::is_watchable`].
     pub fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match self {
             Downstream::H1(s) => s.poll_gone(cx),
+            Downstream::H2(s) => s.poll_gone(cx),
         }
     }
 
@@ -46,6 +71,7 @@ impl Downstream<'_> {
     pub fn send_interim(&mut self, status: u16, headers: &HeaderBlock) {
         match self {
             Downstream::H1(s) => s.send_interim(status, headers),
+            Downstream::H2(s) => s.send_interim(status, headers),
         }
     }
 
@@ -53,6 +79,7 @@ impl Downstream<'_> {
     pub fn send_head(&mut self, head: &ResponseHead, upgraded: bool) {
         match self {
             Downstream::H1(s) => s.send_head(head, upgraded),
+            Downstream::H2(s) => s.send_head(head),
         }
     }
 
@@ -60,6 +87,7 @@ impl Downstream<'_> {
     pub fn send_data(&mut self, cx: &mut Context<'_>, data: Data<'_>, end: bool) -> io::Result<()> {
         match self {
             Downstream::H1(s) => s.send_data(cx, data.as_slice(), end),
+            Downstream::H2(s) => s.send_data(cx, data, end),
         }
     }
 
@@ -67,6 +95,7 @@ impl Downstream<'_> {
     pub fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &HeaderBlock, forward: bool) -> io::Result<()> {
         match self {
             Downstream::H1(s) => s.send_trailers(cx, trailers, forward),
+            Downstream::H2(s) => s.send_trailers(cx, trailers),
         }
     }
 
@@ -74,6 +103,7 @@ impl Downstream<'_> {
     pub fn drained(&self) -> bool {
         match self {
             Downstream::H1(s) => s.drained(),
+            Downstream::H2(s) => s.drained(),
         }
     }
 
@@ -81,6 +111,7 @@ impl Downstream<'_> {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Downstream::H1(s) => s.poll_flush(cx),
+            Downstream::H2(s) => s.poll_flush(cx),
         }
     }
 
@@ -88,6 +119,8 @@ impl Downstream<'_> {
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Downstream::H1(s) => s.poll_shutdown(cx),
+            // The end of a tunnel's half is the end of its data.
+            Downstream::H2(_) => Poll::Ready(Ok(())),
         }
     }
 
@@ -95,6 +128,8 @@ impl Downstream<'_> {
     pub fn set_close(&mut self) {
         match self {
             Downstream::H1(s) => s.set_close(),
+            // A stream's failure leaves the connection; a drain is the connection's own affair.
+            Downstream::H2(_) => {}
         }
     }
 
@@ -102,6 +137,7 @@ impl Downstream<'_> {
     pub fn abort(&mut self) {
         match self {
             Downstream::H1(s) => s.set_close(),
+            Downstream::H2(s) => s.abort(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::exchange::Exchange;
 use super::manager::ManagerCell;
 use super::reply;
+use super::streams::Http2;
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::head::HeadRules;
 use crate::codec::h1::server::Server;
@@ -56,6 +57,11 @@ thread_local! {
 
 static NEXT_STREAM: AtomicU64 = AtomicU64::new(1);
 
+/// The next number of a stream.
+pub(super) fn next_stream_id() -> u64 {
+    NEXT_STREAM.fetch_add(1, Ordering::Relaxed)
+}
+
 /// Wakes every connection of this worker, so that idle ones notice a drain.
 pub fn wake_all() {
     let all: Vec<Waker> = WAKERS.with_borrow(|wakers| wakers.values().cloned().collect());
@@ -68,7 +74,7 @@ pub fn count() -> usize {
 }
 
 /// Counts a connection while it lives.
-struct Counted {
+pub(super) struct Counted {
     cell: Rc<ManagerCell>,
     id: u64,
     start: Instant,
@@ -76,7 +82,7 @@ struct Counted {
 }
 
 impl Counted {
-    async fn new(cell: Rc<ManagerCell>, facts: &ConnFacts, h2: bool) -> Counted {
+    pub(super) async fn new(cell: Rc<ManagerCell>, facts: &ConnFacts, h2: bool) -> Counted {
         poll_fn(|cx| {
             WAKERS.with_borrow_mut(|wakers| wakers.insert(facts.id, cx.waker().clone()));
             Poll::Ready(())
@@ -117,11 +123,11 @@ pub async fn serve(mut conn: Conn) {
             },
         },
     };
-    if h2 {
-        tracing::warn!(listener = %conn.facts.listener, "HTTP/2 is not served yet; connection closed");
-        return;
-    }
     let manager = ManagerCell::of(&conn.manager);
+    if h2 {
+        let rest = Rest::of(&conn);
+        return Http2::new(worker, manager, rest).run(conn.io, conn.read).await;
+    }
     let _counted = Counted::new(manager.clone(), &conn.facts, false).await;
     Http1 { version: worker.version(), worker, manager, alarm: Alarm::default(), served: 0, conn: Rest::of(&conn) }
         .run(Server::new(conn.io, conn.read))
@@ -154,15 +160,36 @@ async fn sniff(conn: &mut Conn) -> bool {
 }
 
 /// What stays of a connection beside its stream.
-struct Rest {
-    facts: Rc<ConnFacts>,
-    buffer_limit: usize,
+pub(super) struct Rest {
+    pub(super) facts: Rc<ConnFacts>,
+    pub(super) buffer_limit: usize,
     present: Rc<dyn Fn() -> Present>,
 }
 
 impl Rest {
     fn of(conn: &Conn) -> Rest {
         Rest { facts: conn.facts.clone(), buffer_limit: conn.buffer_limit, present: conn.present.clone() }
+    }
+
+    /// Takes the present configuration over; false when the connection is to drain.
+    pub(super) fn refresh(&self, worker: &Worker, version: &mut u64, manager: &mut Rc<ManagerCell>) -> bool {
+        let now = worker.version();
+        if now == *version {
+            return true;
+        }
+        *version = now;
+        match (self.present)() {
+            Present::Manager(config) => {
+                if !Arc::ptr_eq(&config, &manager.config) {
+                    *manager = ManagerCell::of(&config);
+                }
+                true
+            }
+            Present::Drain => {
+                manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
+                false
+            }
+        }
     }
 }
 
@@ -187,7 +214,7 @@ impl Http1 {
             let idle_since = clock::now();
             let mut first_byte = None;
             let next = poll_fn(|cx| self.poll_next(&mut server, cx, idle_since, &mut first_byte)).await;
-            if !self.refresh() {
+            if !self.conn.refresh(&self.worker, &mut self.version, &mut self.manager) {
                 server.set_close();
             }
             match next {
@@ -245,27 +272,6 @@ impl Http1 {
         }
     }
 
-    /// Takes the present configuration over; false when the connection is to drain.
-    fn refresh(&mut self) -> bool {
-        let version = self.worker.version();
-        if version == self.version {
-            return true;
-        }
-        self.version = version;
-        match (self.conn.present)() {
-            Present::Manager(config) => {
-                if !Arc::ptr_eq(&config, &self.manager.config) {
-                    self.manager = ManagerCell::of(&config);
-                }
-                true
-            }
-            Present::Drain => {
-                self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
-                false
-            }
-        }
-    }
-
     /// Serves one request; may the connection go on?
     async fn exchange(&mut self, server: &mut Server, head: RequestHead) -> bool {
         self.served = self.served.saturating_add(1);
@@ -280,7 +286,7 @@ impl Http1 {
             server.set_close();
         }
         let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
-        record.stream_id = NEXT_STREAM.fetch_add(1, Ordering::Relaxed);
+        record.stream_id = next_stream_id();
         record.moments.request_headers_received = Some(std::time::Duration::ZERO);
         let exchange = Exchange::new(
             Downstream::H1(server),

@@ -16,7 +16,7 @@ use crate::base::rng;
 use crate::codec::h1::framing::is_upgrade;
 use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
 use crate::codec::stream::Downstream;
-use crate::failure::{Failure, Flag};
+use crate::failure::Failure;
 use crate::model::mutation::Mutations;
 use crate::model::route::{RequireTls, Route, RouteConfig, VirtualHost};
 use crate::model::route_action::{Action, ClusterChoice, Mirror, WeightedCluster, WeightedEntry};
@@ -420,7 +420,7 @@ impl<'d> Exchange<'d> {
 
     /// Completes when the client goes away (its request being complete) or a time is over.
     pub fn poll_waiting(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
-        if self.down.request_done() && self.down.poll_gone(cx).is_ready() {
+        if self.down.is_watchable() && self.down.poll_gone(cx).is_ready() {
             return Poll::Ready(Interrupt::Gone);
         }
         self.poll_deadlines(cx)
@@ -477,8 +477,9 @@ impl<'d> Exchange<'d> {
         match end {
             End::Done => {}
             End::Gone => {
-                self.record.flags.set(Flag::DC);
-                self.record.details = "downstream_remote_disconnect".into();
+                let (flag, details) = self.down.gone();
+                self.record.flags.set(flag);
+                self.record.details = details.into();
                 self.manager.stats.inc(stat::DOWNSTREAM_RQ_RX_RESET);
                 self.down.abort();
             }

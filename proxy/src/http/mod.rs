@@ -10,4 +10,5 @@ pub mod prepare;
 pub mod reply;
 pub mod respond;
 pub mod route_reply;
+mod streams;
 pub mod throttle;

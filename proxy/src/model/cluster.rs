@@ -195,6 +195,17 @@ pub struct UpstreamHttp {
     pub http2: Http2Options,
 }
 
+impl UpstreamHttp {
+    /// Does a request go out on HTTP/2? `downstream`: it came in on HTTP/2.
+    pub fn is_http2(&self, downstream: bool) -> bool {
+        match self.protocol {
+            UpstreamProtocol::Http1 => false,
+            UpstreamProtocol::Http2 => true,
+            UpstreamProtocol::Downstream => downstream,
+        }
+    }
+}
+
 /// One endpoint as configured; `control` makes live hosts of them.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Endpoint {

@@ -11,7 +11,8 @@ use crate::live::permit::Lender;
 use crate::model::cluster::{Cluster, Discovery};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::cluster as stat;
-use std::cell::{Cell, RefCell};
+use crate::observe::stats::codec_http2;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub struct ClusterCell {
     known: RefCell<lb::original_dst::Known>,
     pools: RefCell<HashMap<u64, Rc<HostPool>, foldhash::fast::RandomState>>,
     pub(super) closed: Arc<Notify>,
+    http2_stats: OnceCell<Rc<Cells>>,
 }
 
 impl ClusterCell {
@@ -60,6 +62,7 @@ impl ClusterCell {
             known: RefCell::default(),
             pools: RefCell::default(),
             closed,
+            http2_stats: OnceCell::new(),
         })
     }
 
@@ -79,6 +82,15 @@ impl ClusterCell {
     /// The present configuration; no shared counter is touched.
     pub fn config(&self) -> Rc<Arc<Cluster>> {
         self.config.borrow().clone()
+    }
+
+    /// `cluster.<name>.http2.`, made with the first HTTP/2 connection.
+    pub(super) fn http2_stats(&self) -> Rc<Cells> {
+        let make = || {
+            let prefix = format!("cluster.{}.http2.", self.config().stat_name);
+            Rc::new(Registry::global().cells(&codec_http2::SCHEMA, &prefix))
+        };
+        self.http2_stats.get_or_init(make).clone()
     }
 
     /// The live part.

@@ -129,7 +129,8 @@ pub async fn lease(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>, high: bool, fres
     Ok(Lease::new(Conn::new(client, permit, cell, &pool.host, next_connection_id()), pool, cell))
 }
 
-struct Waiting<'a>(&'a HostPool);
+/// Counts a request as waiting at a pool.
+pub(super) struct Waiting<'a>(pub(super) &'a HostPool);
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {

@@ -7,6 +7,7 @@ pub mod lb;
 pub mod lease;
 pub mod outlier;
 pub mod pool;
+pub mod session;
 pub mod stats;
 pub mod stream;
 pub mod watch;

@@ -2,6 +2,7 @@
 //! has arrived is never lent, and its age teaches the upstream's idle timeout.
 
 use super::cell::ClusterCell;
+use super::session::Sessions;
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::client::Client;
 use crate::live::host::{Host, Stat};
@@ -96,6 +97,8 @@ pub struct HostPool {
     pub(super) waiting: Cell<u32>,
     /// Connections lent or idle.
     open: Cell<u32>,
+    /// HTTP/2 connections.
+    pub(super) sessions: Sessions,
     learnt: Cell<Option<Duration>>,
     last_close: Cell<Duration>,
 }
@@ -108,6 +111,7 @@ impl HostPool {
             returned: Notify::new(),
             waiting: Cell::new(0),
             open: Cell::new(0),
+            sessions: Sessions::default(),
             learnt: Cell::new(None),
             last_close: Cell::new(Duration::ZERO),
         }
@@ -120,6 +124,10 @@ impl HostPool {
 
     pub(super) fn opened(&self) {
         self.open.set(self.open.get().saturating_add(1));
+    }
+
+    pub(super) fn closed(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
     }
 
     /// Lends the connection that became idle last.
@@ -171,7 +179,7 @@ impl HostPool {
         let age = u64::try_from(conn.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         cell.stats.record(stat::UPSTREAM_CX_LENGTH_MS, age);
         self.host.dec(Stat::CxActive);
-        self.open.set(self.open.get().saturating_sub(1));
+        self.closed();
         conn.permit.take();
     }
 
@@ -181,7 +189,7 @@ impl HostPool {
             let mut idle = self.idle.borrow_mut();
             if idle.is_empty() { None } else { Some(idle.remove(0)) }
         };
-        let Some(idle) = oldest else { return false };
+        let Some(idle) = oldest else { return self.sessions.close_one() };
         self.close(idle.conn, cell, false);
         true
     }
@@ -200,6 +208,9 @@ impl HostPool {
     fn sweep(&self, cell: &ClusterCell) {
         let idle_timeout = cell.config().http.idle_timeout;
         let removed = self.host.is_removed();
+        if removed {
+            self.sessions.stop();
+        }
         let all = std::mem::take(&mut *self.idle.borrow_mut());
         for idle in all {
             let age = idle.since.elapsed();

@@ -8,9 +8,10 @@ use crate::failure::Reset;
 use crate::http::exchange::{Exchange, Interrupt};
 use crate::live::host::Stat;
 use crate::live::permit::{Kind, Permit};
+use crate::observe::record::Protocol;
 use crate::observe::stats::cluster as stat;
-use crate::upstream::lease::{Lease, lease};
 use crate::upstream::pool::HostPool;
+use crate::upstream::stream::Wanted;
 use crate::upstream::{ClusterCell, ConnectError, Upstream};
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
@@ -104,16 +105,21 @@ impl Attempt {
         cell: &Rc<ClusterCell>,
         pool: &Rc<HostPool>,
     ) -> Result<Upstream, Outcome> {
-        if !plan.fresh && let Some(lease) = Lease::idle(cell, pool) {
-            return Ok(Upstream::H1(lease));
+        let wanted = Wanted {
+            http2: plan.config.http.is_http2(x.request.protocol == Protocol::Http2),
+            high: plan.forward.high_priority,
+            fresh: plan.fresh.then_some(x.record.start),
+        };
+        if let Some(up) = Upstream::ready(cell, pool, wanted) {
+            return Ok(up);
         }
-        let mut lease = pin!(lease(cell, pool, plan.forward.high_priority, plan.fresh));
-        let result = poll_fn(|cx| match lease.as_mut().poll(cx) {
-            Poll::Ready(lease) => Poll::Ready(Ok(lease)),
+        let mut opening = pin!(Upstream::open(cell, pool, wanted));
+        let result = poll_fn(|cx| match opening.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(Ok(opened)),
             Poll::Pending => x.poll_waiting(cx).map(Err),
         });
         match result.await {
-            Ok(Ok(lease)) => Ok(Upstream::H1(lease)),
+            Ok(Ok(up)) => Ok(up),
             Ok(Err(ConnectError { reset, reason })) => Err(Outcome::Reset(reset, reason)),
             Err(interrupt) => Err(Outcome::Interrupted(interrupt)),
         }

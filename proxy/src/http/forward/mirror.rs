@@ -8,7 +8,8 @@ use crate::http::exchange::Exchange;
 use crate::http::prepare::split_port;
 use crate::model::route_action::{Mirror, MirrorCluster};
 use crate::observe::stats::cluster as stat;
-use crate::upstream::lease::lease;
+use crate::observe::record::Protocol;
+use crate::upstream::stream::Wanted;
 use crate::upstream::{ClusterCell, Upstream};
 use std::future::poll_fn;
 use std::rc::Rc;
@@ -80,7 +81,12 @@ fn shadow_host(headers: &mut HeaderBlock) {
 async fn deliver(cell: &Rc<ClusterCell>, head: RequestHead, body: Vec<u8>) -> Option<()> {
     cell.live().ready().await;
     let pool = cell.pick(None, None)?;
-    let mut up = Upstream::H1(lease(cell, &pool, false, false).await.ok()?);
+    let http2 = cell.config().http.is_http2(head.protocol == Protocol::Http2);
+    let wanted = Wanted { http2, high: false, fresh: None };
+    let mut up = match Upstream::ready(cell, &pool, wanted) {
+        Some(up) => up,
+        None => Upstream::open(cell, &pool, wanted).await.ok()?,
+    };
     cell.stats.inc(stat::UPSTREAM_RQ_TOTAL);
     up.send_head(&head);
     let mut unsent = !body.is_empty();

@@ -1,0 +1,403 @@
+//! Header block to `http` types and back. What comes in is checked byte by byte before it may go to HTTP/1; what goes
+//! out has lower-case names and nothing that belongs to one connection (RFC 9113 section 8.2).
+//!
+//! Inside, an extended CONNECT (RFC 8441) looks like an HTTP/1 upgrade, as in Envoy.
+
+use crate::base::headers::HeaderBlock;
+use crate::base::names::Id;
+use crate::codec::h1::framing::is_upgrade;
+use crate::codec::message::{RequestHead, ResponseHead};
+use crate::observe::record::Protocol;
+use bytes::Bytes;
+use h2::ext::Protocol as Extended;
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{Method, Request, Response, StatusCode, Uri};
+use std::sync::LazyLock;
+
+/// Limits of a header block (Envoy's `max_request_headers_kb`, `max_headers_count`).
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Most bytes of names and values.
+    pub bytes: usize,
+    /// Most fields, pseudo-headers and cookie crumbs included.
+    pub fields: usize,
+}
+
+impl HeadLimits {
+    /// What the crate is told: twice as much with its 32 bytes for each field, so that we see, count and log what is
+    /// over our limit; it ends the connection at four times that.
+    pub fn told(&self) -> u32 {
+        let own = self.bytes.saturating_add(self.fields.saturating_mul(32)).saturating_mul(2);
+        u32::try_from(own).unwrap_or(u32::MAX)
+    }
+}
+
+/// Why a head is refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BadHead {
+    /// More fields than `max_headers_count`.
+    TooManyFields,
+    /// More bytes than the limit.
+    TooLarge,
+    /// Not an HTTP message.
+    Malformed,
+}
+
+impl BadHead {
+    /// `%RESPONSE_CODE_DETAILS%`, in Envoy's words.
+    pub const fn details(self) -> &'static str {
+        match self {
+            BadHead::TooManyFields => "http2.too_many_headers",
+            BadHead::TooLarge => "http2.header_list_size_too_large",
+            BadHead::Malformed => "http2.violation.of.messaging.rule",
+        }
+    }
+}
+
+/// `HeaderName`s of the well-known names that are no pseudo-headers.
+static NAMES: LazyLock<Vec<Option<HeaderName>>> = LazyLock::new(|| {
+    let name = |id: &Id| HeaderName::from_lowercase(id.as_str().as_bytes()).ok();
+    std::iter::once(None).chain(Id::ALL.iter().map(name)).collect()
+});
+
+/// Belongs to one connection (RFC 9113 section 8.2.2).
+fn hop(id: Id) -> bool {
+    use Id::{Connection, Http2Settings, KeepAlive, ProxyConnection, TransferEncoding, Upgrade};
+    matches!(id, Connection | KeepAlive | ProxyConnection | TransferEncoding | Upgrade | Http2Settings)
+}
+
+fn check(map: &HeaderMap, pseudo: (usize, usize), limits: &HeadLimits) -> Result<usize, BadHead> {
+    if map.len().saturating_add(pseudo.0) > limits.fields {
+        return Err(BadHead::TooManyFields);
+    }
+    let bytes: usize = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    let bytes = bytes.saturating_add(pseudo.1);
+    if bytes > limits.bytes { Err(BadHead::TooLarge) } else { Ok(bytes) }
+}
+
+/// Room for each field's separators in a block.
+const SEPARATORS: usize = 4;
+
+fn block(bytes: usize, fields: usize) -> HeaderBlock {
+    HeaderBlock::over(Vec::with_capacity(bytes.saturating_add(fields.saturating_mul(SEPARATORS)).saturating_add(256)))
+}
+
+fn take(block: &mut HeaderBlock, name: &[u8], value: &[u8]) -> Result<(), BadHead> {
+    if block.append_received(name, value) { Ok(()) } else { Err(BadHead::Malformed) }
+}
+
+/// One Content-Length of digits at most (its sum is checked by the crate).
+fn length_is_good(map: &HeaderMap) -> bool {
+    let mut all = map.get_all(http::header::CONTENT_LENGTH).iter();
+    match (all.next(), all.next()) {
+        (None, _) => true,
+        (Some(v), None) => {
+            let digits = !v.is_empty() && v.len() <= 18 && v.as_bytes().iter().all(u8::is_ascii_digit);
+            digits
+        }
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// A received request head.
+pub fn request(request: Request<()>, end: bool, limits: &HeadLimits) -> Result<RequestHead, BadHead> {
+    let (parts, ()) = request.into_parts();
+    let uri = parts.uri;
+    let (authority, path) = (uri.authority().map(Authority::as_str), uri.path_and_query().map(PathAndQuery::as_str));
+    let length = parts.method.as_str().len() + authority.map_or(0, str::len) + path.map_or(0, str::len) + 40;
+    let bytes = check(&parts.headers, (4, length), limits)?;
+    if !length_is_good(&parts.headers) {
+        return Err(BadHead::Malformed);
+    }
+    let mut headers = block(bytes, parts.headers.len() + 6);
+    let upgrade = parts.extensions.get::<Extended>();
+    let method = if upgrade.is_some() { "GET" } else { parts.method.as_str() };
+    take(&mut headers, b":method", method.as_bytes())?;
+    if let Some(path) = path {
+        take(&mut headers, b":path", path.as_bytes())?;
+    }
+    let host = parts.headers.get(http::header::HOST);
+    match (authority, host) {
+        (Some(authority), _) => take(&mut headers, b":authority", authority.as_bytes())?,
+        (None, Some(host)) => take(&mut headers, b":authority", host.as_bytes())?,
+        (None, None) => {}
+    }
+    if parts.headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+        return Err(BadHead::Malformed);
+    }
+    take(&mut headers, b":scheme", uri.scheme_str().unwrap_or("http").as_bytes())?;
+    if let Some(protocol) = upgrade {
+        take(&mut headers, b"connection", b"upgrade")?;
+        take(&mut headers, b"upgrade", protocol.as_str().as_bytes())?;
+    }
+    fields(&mut headers, &parts.headers)?;
+    Ok(RequestHead { protocol: Protocol::Http2, headers, end })
+}
+
+/// Takes fields over, without Host and with the crumbs of a cookie joined (RFC 9113 section 8.2.3).
+fn fields(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
+    let mut joined = false;
+    for (name, value) in map {
+        if *name == http::header::HOST {
+            continue;
+        }
+        if *name == http::header::COOKIE {
+            if !joined {
+                joined = true;
+                cookies(headers, map)?;
+            }
+            continue;
+        }
+        take(headers, name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn cookies(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
+    let mut crumbs = map.get_all(http::header::COOKIE).iter();
+    let Some(first) = crumbs.next() else { return Ok(()) };
+    let mut value = std::borrow::Cow::Borrowed(first.as_bytes());
+    for crumb in crumbs {
+        let all = value.to_mut();
+        all.extend_from_slice(b"; ");
+        all.extend_from_slice(crumb.as_bytes());
+    }
+    take(headers, b"cookie", &value)
+}
+
+/// A received response head. `upgrade`: it answers an extended CONNECT.
+pub fn response(response: Response<()>, end: bool, upgrade: Option<&[u8]>, limits: &HeadLimits) -> Result<ResponseHead, BadHead> {
+    let (parts, ()) = response.into_parts();
+    let bytes = check(&parts.headers, (1, 10), limits)?;
+    if !length_is_good(&parts.headers) {
+        return Err(BadHead::Malformed);
+    }
+    let mut headers = block(bytes, parts.headers.len());
+    let mut status = parts.status.as_u16();
+    if let (Some(protocol), 200) = (upgrade, status) {
+        status = 101;
+        take(&mut headers, b"connection", b"upgrade")?;
+        take(&mut headers, b"upgrade", protocol)?;
+    } else if status == 101 {
+        // RFC 9113 section 8.6: HTTP/2 has no 101.
+        return Err(BadHead::Malformed);
+    }
+    for (name, value) in &parts.headers {
+        take(&mut headers, name.as_str().as_bytes(), value.as_bytes())?;
+    }
+    Ok(ResponseHead { status, headers, end })
+}
+
+/// Received trailers, without what would frame or route an HTTP/1 message.
+pub fn trailers(map: &HeaderMap, limits: &HeadLimits) -> Result<HeaderBlock, BadHead> {
+    let bytes = check(map, (0, 0), limits)?;
+    let mut headers = block(bytes, map.len());
+    for (name, value) in map {
+        let name = name.as_str().as_bytes();
+        let id = Id::of(name);
+        if hop(id) || matches!(id, Id::Authority | Id::ContentLength | Id::Te | Id::Trailer) {
+            continue;
+        }
+        take(&mut headers, name, value.as_bytes())?;
+    }
+    Ok(headers)
+}
+
+/// Values in one allocation, handed out as shared slices of it.
+struct Values {
+    all: Bytes,
+    at: usize,
+}
+
+impl Values {
+    /// The values of the fields that `wanted` names, in the block's order.
+    fn of(headers: &HeaderBlock, wanted: impl Fn(Id, &[u8]) -> bool) -> Values {
+        let each = || headers.iter().filter(|(id, name, _)| wanted(*id, name));
+        let mut all = Vec::with_capacity(each().map(|(_, _, value)| value.len()).sum());
+        each().for_each(|(_, _, value)| all.extend_from_slice(value));
+        Values { all: all.into(), at: 0 }
+    }
+
+    fn next(&mut self, len: usize) -> Option<Bytes> {
+        let end = self.at.checked_add(len).filter(|end| *end <= self.all.len())?;
+        let part = self.all.slice(self.at..end);
+        self.at = end;
+        Some(part)
+    }
+}
+
+fn name_of(id: Id, name: &[u8]) -> Option<HeaderName> {
+    match NAMES.get(id as usize) {
+        Some(Some(known)) => Some(known.clone()),
+        // Host of a response, or any name that is not in the table.
+        _ => HeaderName::from_bytes(name).ok(),
+    }
+}
+
+fn map_of(headers: &HeaderBlock, wanted: impl Fn(Id, &[u8]) -> bool + Copy) -> Option<HeaderMap> {
+    let mut values = Values::of(headers, wanted);
+    let mut map = HeaderMap::with_capacity(headers.len());
+    for (id, name, value) in headers.iter().filter(|(id, name, _)| wanted(*id, name)) {
+        let value = HeaderValue::from_maybe_shared(values.next(value.len())?).ok()?;
+        map.try_append(name_of(id, name)?, value).ok()?;
+    }
+    Some(map)
+}
+
+/// A request head to send; none when it cannot be one. `extended`: an upgrade goes as extended CONNECT.
+pub fn to_request(head: &RequestHead, extended: bool) -> Option<Request<()>> {
+    let headers = &head.headers;
+    let upgrade = if is_upgrade(headers) { Some(headers.get_str(Id::Upgrade)?) } else { None };
+    if upgrade.is_some() && !extended {
+        return None;
+    }
+    let map = map_of(headers, |id, _| !id.is_pseudo() && !hop(id) && id != Id::Te);
+    let mut request = Request::new(());
+    *request.headers_mut() = map?;
+    if headers.get(Id::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
+        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+    }
+    let method = headers.get(Id::Method)?;
+    *request.method_mut() = if upgrade.is_some() { Method::CONNECT } else { Method::from_bytes(method).ok()? };
+    if let Some(protocol) = upgrade {
+        request.extensions_mut().insert(Extended::from(protocol));
+    }
+    *request.uri_mut() = uri(headers)?;
+    *request.version_mut() = http::Version::HTTP_2;
+    Some(request)
+}
+
+fn uri(headers: &HeaderBlock) -> Option<Uri> {
+    let mut values = Values::of(headers, |id, _| matches!(id, Id::Path | Id::Authority));
+    let mut parts = http::uri::Parts::default();
+    for (id, _, value) in headers.iter() {
+        match id {
+            Id::Path => {
+                let shared = values.next(value.len())?;
+                parts.path_and_query = Some(match PathAndQuery::from_maybe_shared(shared) {
+                    Ok(path) => path,
+                    Err(_) => PathAndQuery::try_from(escaped(value)).ok()?,
+                });
+            }
+            Id::Authority => {
+                let shared = values.next(value.len())?;
+                parts.authority = Some(Authority::from_maybe_shared(shared).ok()?);
+            }
+            _ => {}
+        }
+    }
+    let https = headers.get(Id::Scheme).is_some_and(|s| s.eq_ignore_ascii_case(b"https"));
+    parts.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });
+    Uri::from_parts(parts).ok()
+}
+
+/// A path whose bytes the `http` crate does not take (`<`, `>`, a backtick, ...) in percent-encoding.
+fn escaped(path: &[u8]) -> String {
+    let mut out = String::with_capacity(path.len().saturating_mul(2));
+    for byte in path {
+        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?%".contains(byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
+}
+
+/// A response head to send; none when it cannot be one.
+pub fn to_response(head: &ResponseHead) -> Option<Response<()>> {
+    let mut response = Response::new(());
+    // The answer to an extended CONNECT is 200.
+    let status = if head.status == 101 { 200 } else { head.status };
+    *response.status_mut() = StatusCode::from_u16(status).ok()?;
+    *response.version_mut() = http::Version::HTTP_2;
+    *response.headers_mut() =
+        map_of(&head.headers, |id, name| !hop(id) && (!id.is_pseudo() || name.first() != Some(&b':')))?;
+    Some(response)
+}
+
+/// Trailers to send; none when they cannot be sent.
+pub fn to_trailers(trailers: &HeaderBlock) -> Option<HeaderMap> {
+    map_of(trailers, |id, _| !hop(id) && !id.is_pseudo())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes: 60 << 10, fields: 100 };
+
+    fn get(fields: &[(&str, &str)]) -> Request<()> {
+        let mut builder = Request::builder().uri("http://a.example/x?y");
+        for (name, value) in fields {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap()
+    }
+
+    #[test]
+    fn a_request_becomes_a_block_and_goes_back() {
+        let head = request(get(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("host", "other")]), true, &LIMITS).unwrap();
+        let h = &head.headers;
+        assert_eq!(h.get(Id::Method), Some(&b"GET"[..]));
+        assert_eq!(h.get(Id::Path), Some(&b"/x?y"[..]));
+        assert_eq!(h.all_of(Id::Authority).collect::<Vec<_>>(), [b"a.example"]);
+        assert_eq!(h.get(Id::Cookie), Some(&b"a=1; b=2"[..]));
+        let mut lines = Vec::new();
+        h.write_h1(&mut lines);
+        assert_eq!(String::from_utf8(lines).unwrap(), "host: a.example\r\ncookie: a=1; b=2\r\nx-a: 1\r\n");
+        let back = to_request(&head, false).unwrap();
+        assert_eq!(back.uri(), "http://a.example/x?y");
+        assert_eq!(back.headers().len(), 2);
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let many: Vec<_> = (0..100).map(|i| (format!("x-{i}"), "v".to_owned())).collect();
+        let many: Vec<_> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        assert_eq!(request(get(&many), true, &LIMITS).unwrap_err(), BadHead::TooManyFields);
+        let large = "a".repeat(60 << 10);
+        assert_eq!(request(get(&[("x", &large)]), true, &LIMITS).unwrap_err(), BadHead::TooLarge);
+        assert_eq!(request(get(&[("x", &large[..59 << 10])]), true, &LIMITS).map(|_| ()), Ok(()));
+        for twice in [&[("content-length", "5"), ("content-length", "5")][..], &[("content-length", "+5")], &[("host", "a"), ("host", "a")]] {
+            assert_eq!(request(get(twice), false, &LIMITS).unwrap_err(), BadHead::Malformed, "{twice:?}");
+        }
+    }
+
+    fn block_of(fields: &[(&str, &str)]) -> HeaderBlock {
+        let mut block = HeaderBlock::new();
+        for (name, value) in fields {
+            assert!(block.append_received(name.as_bytes(), value.as_bytes()));
+        }
+        block
+    }
+
+    #[test]
+    fn what_belongs_to_a_connection_stays() {
+        let headers = block_of(&[("Connection", "close"), ("X-Upper", "1"), ("Transfer-Encoding", "chunked"), ("Content-Length", "0")]);
+        let response = to_response(&ResponseHead { status: 200, headers, end: true }).unwrap();
+        let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
+        assert_eq!(names, ["x-upper", "content-length"]);
+        let mut map = HeaderMap::new();
+        for name in ["content-length", "host", "grpc-status", "te"] {
+            map.insert(HeaderName::from_static(name), HeaderValue::from_static("0"));
+        }
+        let trailers = trailers(&map, &LIMITS).unwrap();
+        assert_eq!(trailers.iter().map(|(_, n, _)| n).collect::<Vec<_>>(), [b"grpc-status"]);
+    }
+
+    #[test]
+    fn upgrades_are_extended_connects() {
+        let headers = block_of(&[(":method", "GET"), (":path", "/ws<"), ("Host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")]);
+        let head = RequestHead { protocol: Protocol::Http11, headers, end: false };
+        assert!(to_request(&head, false).is_none());
+        let sent = to_request(&head, true).unwrap();
+        assert_eq!((sent.method(), sent.uri().path()), (&Method::CONNECT, "/ws%3C"));
+        let got = request(sent, false, &LIMITS).unwrap();
+        assert!(is_upgrade(&got.headers) && got.headers.get(Id::Method) == Some(b"GET"));
+        let answer = response(Response::new(()), false, Some(b"websocket"), &LIMITS).unwrap();
+        assert_eq!(answer.status, 101);
+        assert_eq!(to_response(&answer).unwrap().status(), 200);
+    }
+}
