@@ -6,11 +6,13 @@ pub mod attack;
 pub mod bootstrap;
 pub mod corpora;
 pub mod law;
+pub mod open;
 pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod reload;
 pub mod restart;
+
 pub mod suite;
 pub mod vectors;
 pub mod wire;

@@ -3,6 +3,7 @@
 //! A failed case prints `FAIL suite/case: why`, one that could not run `SKIP suite/case: why`; the last line is
 //! `N passed, N failed, N skipped`. `scripts/summary.py` reads both. Programs that use this have `harness = false`.
 
+use crate::open;
 use std::fmt::Display;
 use std::process::ExitCode;
 
@@ -13,13 +14,14 @@ pub struct Suite {
     passed: usize,
     failed: usize,
     skipped: usize,
+    open: usize,
 }
 
 impl Suite {
     /// A suite; its first argument that is not a flag chooses the cases whose name contains it.
     pub fn new(name: &'static str) -> Self {
         let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
-        Self { name, filter, passed: 0, failed: 0, skipped: 0 }
+        Self { name, filter, passed: 0, failed: 0, skipped: 0, open: 0 }
     }
 
     /// Whether the case was asked for.
@@ -37,11 +39,22 @@ impl Suite {
     /// Counts a case that has run.
     pub fn verdict<E: Display>(&mut self, case: &str, verdict: Result<(), E>) {
         match verdict {
-            Ok(()) => self.passed += 1,
-            Err(why) => {
-                self.failed += 1;
-                println!("FAIL {}/{}: {why:#}", self.name, word(case));
+            Ok(()) => {
+                self.passed += 1;
+                if open::reason(&format!("{}/{}", self.name, word(case))).is_some() {
+                    println!("CLOSED {}/{}: it passes; take it off tests/open.txt", self.name, word(case));
+                }
             }
+            Err(why) => match open::reason(&format!("{}/{}", self.name, word(case))) {
+                Some(missing) => {
+                    self.open += 1;
+                    println!("OPEN {}/{} ({missing}): {why:#}", self.name, word(case));
+                }
+                None => {
+                    self.failed += 1;
+                    println!("FAIL {}/{}: {why:#}", self.name, word(case));
+                }
+            },
         }
     }
 
@@ -53,8 +66,11 @@ impl Suite {
 
     /// Prints the closing line; failure when a case failed, or when nothing ran at all and nothing was skipped.
     pub fn finish(self) -> ExitCode {
+        if self.open > 0 {
+            println!("{} open (tests/open.txt)", self.open);
+        }
         println!("{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped);
-        let nothing = self.passed + self.failed + self.skipped == 0 && self.filter.is_none();
+        let nothing = self.passed + self.failed + self.skipped + self.open == 0 && self.filter.is_none();
         if self.failed > 0 || nothing { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }

@@ -6,8 +6,10 @@
 //! the `:authority` entry with its own spelling and place.
 
 use super::names::{HeaderName, Id, is_token, is_value};
-use smallvec::SmallVec;
 use std::ops::Range;
+
+/// Fields of a usual message, pseudo-headers and what a proxy adds included.
+const USUAL_FIELDS: usize = 20;
 
 /// Largest block in bytes; offsets are `u32`, and the codecs' limits are far below (Envoy's
 /// `max_request_headers_kb` is at most 8192 KiB).
@@ -29,7 +31,7 @@ struct Entry {
 #[derive(Clone, Default, Debug)]
 pub struct HeaderBlock {
     buf: Vec<u8>,
-    entries: SmallVec<[Entry; 12]>,
+    entries: Vec<Entry>,
 }
 
 fn range(start: u32, len: u32) -> Range<usize> {
@@ -56,7 +58,7 @@ impl HeaderBlock {
 
     /// An empty block over bytes that were received; entries are then added with [`HeaderBlock::index`].
     pub fn over(buf: Vec<u8>) -> Self {
-        HeaderBlock { buf, entries: SmallVec::new() }
+        HeaderBlock { buf, entries: Vec::with_capacity(USUAL_FIELDS) }
     }
 
     /// Adds a field that already stands in the buffer. `canonical_end` is the end of its line when the bytes from

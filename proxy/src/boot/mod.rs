@@ -13,7 +13,9 @@ use crate::base::addr::Address;
 use crate::control::{Control, Start, validate};
 use crate::live::limit;
 use crate::model::snapshot::Published;
+use crate::observe::metrics::{Registry, Source};
 use crate::upstream::outlier;
+use crate::upstream::stats::LiveStats;
 use anyhow::{Context, anyhow};
 use crew::Crew;
 pub use flags::{Flags, Mode, Wish};
@@ -58,6 +60,10 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let (control, _thread) = Control::start(start).map_err(|error| anyhow!("{error}"))?;
     limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
     health(published.clone())?;
+    let current = published.clone();
+    let live = LiveStats::new(move || current.load());
+    let source: std::sync::Weak<dyn Source> = Arc::downgrade(&(live.clone() as Arc<dyn Source>));
+    Registry::global().add_source(source);
     if let Some(dir) = &flags.mesh_config {
         mesh::Mesh::start(dir, &flags, control.clone())?;
     }

@@ -19,7 +19,7 @@ use crate::upstream::Worker;
 use futures_util::FutureExt;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -48,6 +48,8 @@ pub struct Conn {
     pub buffer_limit: usize,
     /// Repeats the choice of the chain from what it was made by.
     pub present: Rc<dyn Fn() -> Present>,
+    /// What counts the connection at its listener, until it ends.
+    pub hold: Box<dyn std::any::Any>,
 }
 
 thread_local! {
@@ -109,29 +111,48 @@ impl Drop for Counted {
     }
 }
 
-/// Serves a connection to its end.
-pub async fn serve(mut conn: Conn) {
+/// Starts to serve a connection, in a task of its own: as large as its protocol needs, no larger.
+pub fn spawn(conn: Conn) {
+    match conn.manager.codec {
+        CodecType::Http1 => spawn_as(conn, false),
+        CodecType::Http2 => spawn_as(conn, true),
+        CodecType::Auto => _ = tokio::task::spawn_local(told_apart(conn)),
+    }
+}
+
+fn spawn_as(conn: Conn, h2: bool) {
     let Some(worker) = Worker::current() else { return };
-    let h2 = match conn.manager.codec {
-        CodecType::Http1 => false,
-        CodecType::Http2 => true,
-        CodecType::Auto => match conn.manager.idle_timeout {
-            None => sniff(&mut conn).await,
-            Some(time) => match tokio::time::timeout(time, sniff(&mut conn)).await {
-                Ok(h2) => h2,
-                Err(_) => return ManagerCell::of(&conn.manager).stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
-            },
+    let manager = ManagerCell::of(&conn.manager);
+    let rest = Rest::of(&conn);
+    if h2 {
+        let hold = conn.hold;
+        tokio::task::spawn_local(async move {
+            let _hold = hold;
+            Http2::new(worker, manager, rest).run(conn.io, conn.read).await;
+        });
+        return;
+    }
+    let http1 = Http1 {
+        version: worker.version(),
+        worker,
+        manager,
+        alarm: Alarm::default(),
+        served: 0,
+        conn: rest,
+        _hold: conn.hold,
+    };
+    tokio::task::spawn_local(http1.run(Server::new(conn.io, conn.read)));
+}
+
+async fn told_apart(mut conn: Conn) {
+    let h2 = match conn.manager.idle_timeout {
+        None => sniff(&mut conn).await,
+        Some(time) => match tokio::time::timeout(time, sniff(&mut conn)).await {
+            Ok(h2) => h2,
+            Err(_) => return ManagerCell::of(&conn.manager).stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
         },
     };
-    let manager = ManagerCell::of(&conn.manager);
-    if h2 {
-        let rest = Rest::of(&conn);
-        return Http2::new(worker, manager, rest).run(conn.io, conn.read).await;
-    }
-    let _counted = Counted::new(manager.clone(), &conn.facts, false).await;
-    Http1 { version: worker.version(), worker, manager, alarm: Alarm::default(), served: 0, conn: Rest::of(&conn) }
-        .run(Server::new(conn.io, conn.read))
-        .await;
+    spawn_as(conn, h2);
 }
 
 /// Tells HTTP/2's preface (RFC 9113 section 3.4) from anything else; what was read is kept.
@@ -200,6 +221,7 @@ struct Http1 {
     alarm: Alarm,
     served: u32,
     conn: Rest,
+    _hold: Box<dyn std::any::Any>,
 }
 
 enum Next {
@@ -209,20 +231,30 @@ enum Next {
 }
 
 impl Http1 {
-    async fn run(mut self, mut server: Server) {
-        loop {
-            let idle_since = clock::now();
-            let mut first_byte = None;
-            let next = poll_fn(|cx| self.poll_next(&mut server, cx, idle_since, &mut first_byte)).await;
-            if !self.conn.refresh(&self.worker, &mut self.version, &mut self.manager) {
-                server.set_close();
-            }
-            match next {
-                Next::Close => return,
-                Next::Bad(failure) => return self.goodbye(server, failure).await,
-                Next::Request(head) => {
-                    if !self.exchange(&mut server, head).await {
-                        return self.linger(server).await;
+    /// Not an `async fn`: what it takes would be held twice for as long as the connection lives.
+    fn run(self, server: Server) -> impl Future<Output = ()> {
+        let (mut this, mut server) = (self, server);
+        async move {
+            let _counted = Counted::new(this.manager.clone(), &this.conn.facts, false).await;
+            loop {
+                let idle_since = clock::now();
+                let mut first_byte = None;
+                let next = poll_fn(|cx| this.poll_next(&mut server, cx, idle_since, &mut first_byte)).await;
+                if !this.conn.refresh(&this.worker, &mut this.version, &mut this.manager) {
+                    server.set_close();
+                }
+                match next {
+                    Next::Close => return,
+                    Next::Bad(failure) => return Box::pin(this.goodbye(&mut server, failure)).await,
+                    Next::Request(head) => {
+                        let served = Box::pin(this.exchange(&mut server, head));
+                        let again = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
+                            this.manager.stats.inc(stat::WEIR_PANICS);
+                            false
+                        });
+                        if !again {
+                            return Box::pin(this.linger(&mut server)).await;
+                        }
                     }
                 }
             }
@@ -288,7 +320,7 @@ impl Http1 {
         let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
         record.stream_id = next_stream_id();
         record.moments.request_headers_received = Some(std::time::Duration::ZERO);
-        let exchange = Exchange::new(
+        let mut exchange = Exchange::new(
             Downstream::H1(server),
             head,
             record,
@@ -297,16 +329,13 @@ impl Http1 {
             &mut self.alarm,
             self.conn.buffer_limit,
         );
-        let served = AssertUnwindSafe(Box::pin(exchange.serve())).catch_unwind().await;
-        if served.is_err() {
-            self.manager.stats.inc(stat::WEIR_PANICS);
-            return false;
-        }
+        exchange.serve().await;
+        drop(exchange);
         server.keep_alive() && server.request_done() && server.flushed()
     }
 
     /// Answers bytes that are no request, and closes.
-    async fn goodbye(mut self, mut server: Server, failure: Failure) {
+    async fn goodbye(&mut self, server: &mut Server, failure: Failure) {
         self.manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
         self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
         self.manager.stats.response_code(failure.row().status);
@@ -336,7 +365,7 @@ impl Http1 {
     }
 
     /// Ends our side, and waits a little for the client's end, so that it can read our last bytes before a reset.
-    async fn linger(mut self, mut server: Server) {
+    async fn linger(&mut self, server: &mut Server) {
         let Some(wait) = self.manager.config.delayed_close_timeout else { return };
         let by = clock::now() + wait;
         poll_fn(|cx| {

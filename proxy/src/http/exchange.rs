@@ -156,7 +156,7 @@ impl<'d> Exchange<'d> {
     }
 
     /// Serves it to its end.
-    pub async fn serve(mut self) {
+    pub async fn serve(&mut self) {
         self.record.protocol = Some(self.request.protocol);
         let result = self.run().await;
         if let Err(end) = result {

@@ -200,8 +200,10 @@ async fn serve(
 ) {
     let mut alarm = Alarm::default();
     let down = Downstream::H2(&mut stream);
-    let exchange = Exchange::new(down, head, record, manager.clone(), worker, &mut alarm, buffer_limit);
-    if AssertUnwindSafe(exchange.serve()).catch_unwind().await.is_err() {
+    let mut exchange = Exchange::new(down, head, record, manager.clone(), worker, &mut alarm, buffer_limit);
+    let served = AssertUnwindSafe(exchange.serve()).catch_unwind().await;
+    drop(exchange);
+    if served.is_err() {
         manager.stats.inc(stat::WEIR_PANICS);
         stream.abort();
     }

@@ -135,10 +135,7 @@ async fn run(name: Name, socket: Socket) {
         cells.inc(stat::DOWNSTREAM_CX_TOTAL);
         cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
         let accepted = Accepted { io, peer, listener, stats: cells.clone() };
-        tokio::task::spawn_local(async move {
-            let _active = Active(cells, slot);
-            conn::serve(accepted).await;
-        });
+        conn::start(accepted, Box::new(Active(cells, slot)));
         burst += 1;
         if burst >= BURST {
             burst = 0;

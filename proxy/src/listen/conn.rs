@@ -7,12 +7,13 @@ use crate::base::addr::Address;
 use crate::base::clock;
 use crate::failure::Flag;
 use crate::http::connection::{self, Present};
-use crate::model::listener::{FilterChain, Listener, ListenerFilter, Terminal};
+use crate::model::listener::{Listener, ListenerFilter, Terminal};
 use crate::observe::record::{ConnFacts, Record};
 use crate::observe::stats::listener as stat;
 use crate::tcp;
 use crate::transport::{Input, Io};
 use crate::upstream::Worker;
+use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -31,26 +32,41 @@ pub struct Accepted {
     pub stats: crate::observe::metrics::Cells,
 }
 
-/// Serves an accepted socket to its end.
-pub async fn serve(accepted: Accepted) {
-    let Accepted { mut io, peer, listener, stats } = accepted;
-    let local = io.local().unwrap_or_else(|_| peer.clone());
-    let mut seen = Seen { remote: peer.clone(), local: local.clone(), input: Input::default() };
-    let filtered = filters(&mut io, &listener, &mut seen);
+/// Starts to serve an accepted socket. `hold` is dropped when the connection ends.
+pub fn start(accepted: Accepted, hold: Box<dyn Any>) {
+    let local = accepted.io.local().unwrap_or_else(|_| accepted.peer.clone());
+    let seen = Seen { remote: accepted.peer.clone(), local: local.clone(), input: Input::default() };
+    if accepted.listener.listener_filters.is_empty() {
+        chosen(accepted, seen, local, hold);
+    } else {
+        tokio::task::spawn_local(filtered(accepted, seen, local, hold));
+    }
+}
+
+/// Runs the listener filters first.
+async fn filtered(mut accepted: Accepted, mut seen: Seen, local: Address, hold: Box<dyn Any>) {
+    let listener = accepted.listener.clone();
+    let filters = filters(&mut accepted.io, &listener, &mut seen);
     let passed = match listener.listener_filters_timeout {
-        Some(time) if !listener.listener_filters.is_empty() => match tokio::time::timeout(time, filtered).await {
+        Some(time) => match tokio::time::timeout(time, filters).await {
             Ok(passed) => passed,
             Err(_) => {
-                stats.inc(stat::DOWNSTREAM_PRE_CX_TIMEOUT);
+                accepted.stats.inc(stat::DOWNSTREAM_PRE_CX_TIMEOUT);
                 listener.continue_on_timeout
             }
         },
-        _ => filtered.await,
+        None => filters.await,
     };
-    if !passed {
-        stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
-        return;
+    if passed {
+        chosen(accepted, seen, local, hold);
+    } else {
+        accepted.stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
     }
+}
+
+/// Chooses the chain and hands the connection to its terminal.
+fn chosen(accepted: Accepted, mut seen: Seen, local: Address, hold: Box<dyn Any>) {
+    let Accepted { io, peer, listener, stats } = accepted;
     let inputs = Inputs {
         destination: seen.local.ip().zip(seen.local.port()),
         source: seen.remote.ip().zip(seen.remote.port()),
@@ -71,8 +87,27 @@ pub async fn serve(accepted: Accepted) {
         chain: chosen.as_ref().map(|c| c.name.clone()).unwrap_or_else(|| "".into()),
         start: clock::now(),
     });
-    match chosen {
-        Some(chain) => terminal(io, seen.input.take(), facts, &listener, &chain, inputs).await,
+    let read = seen.input.take();
+    match chosen.as_ref().map(|chain| &chain.terminal) {
+        Some(Terminal::Http(manager)) => {
+            let name = listener.name.clone();
+            connection::spawn(connection::Conn {
+                io,
+                read,
+                facts,
+                manager: manager.clone(),
+                buffer_limit: listener.buffer_limit as usize,
+                present: Rc::new(move || present(&name, &inputs)),
+                hold,
+            });
+        }
+        Some(Terminal::Tcp(proxy)) => {
+            let proxy = proxy.clone();
+            tokio::task::spawn_local(async move {
+                let _hold = hold;
+                tcp::serve(io, read, facts, &proxy).await;
+            });
+        }
         None => {
             stats.inc(stat::NO_FILTER_CHAIN_MATCH);
             let mut record = Record::new(facts, clock::now(), clock::wall());
@@ -111,31 +146,6 @@ async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> bool {
         }
     }
     true
-}
-
-async fn terminal(
-    io: Io,
-    read: Vec<u8>,
-    facts: Rc<ConnFacts>,
-    listener: &Arc<Listener>,
-    chain: &Arc<FilterChain>,
-    inputs: Inputs,
-) {
-    match &chain.terminal {
-        Terminal::Http(manager) => {
-            let name = listener.name.clone();
-            let conn = connection::Conn {
-                io,
-                read,
-                facts,
-                manager: manager.clone(),
-                buffer_limit: listener.buffer_limit as usize,
-                present: Rc::new(move || present(&name, &inputs)),
-            };
-            connection::serve(conn).await;
-        }
-        Terminal::Tcp(proxy) => tcp::serve(io, read, facts, proxy).await,
-    }
 }
 
 /// Repeats the choice of the chain on the listener of the present snapshot.

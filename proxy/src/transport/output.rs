@@ -5,6 +5,9 @@ use super::scratch;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
+/// Bodies up to this size are copied behind what is buffered.
+const COPIED: usize = 4 << 10;
+
 /// Unwritten bytes of a connection; what stays after a write is charged to the worker.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -43,6 +46,18 @@ impl Output {
     /// Writes what is buffered and then `body` and `tail`, as far as the socket takes it now; the rest is kept.
     /// Errors are the socket's.
     pub fn write(&mut self, io: &mut Io, cx: &mut Context<'_>, body: &[u8], tail: &[u8]) -> io::Result<()> {
+        if body.len().saturating_add(tail.len()) <= COPIED {
+            // One buffer and one plain write cost less than a vectored one.
+            self.buf.extend_from_slice(body);
+            self.buf.extend_from_slice(tail);
+            return match self.poll_flush(io, cx) {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    self.settle();
+                    Ok(())
+                }
+            };
+        }
         let mut done = 0usize;
         let total = self.len().saturating_add(body.len()).saturating_add(tail.len());
         while done < total {
