@@ -10,7 +10,7 @@ use super::target::{Part, Target};
 use super::virtual_services::VirtualServices;
 use crate::diag::Diagnostic;
 use crate::read::Reader;
-use crate::world::World;
+use crate::world::{World, resolve_host};
 use crate::yaml::Span;
 
 /// What every part of one compilation looks things up in, and reports to.
@@ -21,6 +21,10 @@ pub(crate) struct Context<'w> {
     pub registry: Registry,
     pub rules: Rules<'w>,
     pub virtual_services: VirtualServices<'w>,
+    /// Positions in the registry of the services that the node sees, by host name.
+    visible: BTreeMap<String, usize>,
+    /// Host names that stand for services, and those of the services.
+    aliases: BTreeMap<String, String>,
     diagnostics: RefCell<Vec<Diagnostic>>,
 }
 
@@ -51,6 +55,8 @@ impl<'w> Context<'w> {
             world,
             node,
             target,
+            visible: registry.visible(&node.namespace),
+            aliases: registry.aliases(),
             registry,
             rules,
             virtual_services,
@@ -60,17 +66,19 @@ impl<'w> Context<'w> {
 
     /// The services that the node sees, one per host name, in the order of names.
     pub(crate) fn services(&self) -> Vec<&Service> {
-        self.registry.visible(&self.node.namespace)
+        self.visible.values().filter_map(|index| self.registry.all().get(*index)).collect()
     }
 
-    /// The service of a host name that the node sees.
-    pub(crate) fn service(&self, hostname: &str) -> Option<&Service> {
-        self.registry.named(hostname, &self.node.namespace)
+    /// The service of a host name, if the node sees one.
+    pub(crate) fn service(&self, host: &str) -> Option<&Service> {
+        self.registry.all().get(*self.visible.get(host)?)
     }
 
-    /// All that the node sees, by host name.
-    pub(crate) fn services_by_name(&self) -> BTreeMap<&str, &Service> {
-        self.services().into_iter().map(|service| (service.hostname.as_str(), service)).collect()
+    /// The full name of a host that a resource of a namespace names, where an alias stands for the service that
+    /// it names.
+    pub(crate) fn host(&self, host: &str, namespace: &str) -> String {
+        let host = resolve_host(host, namespace, &self.world.mesh.domain);
+        self.aliases.get(&host).cloned().unwrap_or(host)
     }
 
     /// How the node finds the addresses of a service. A gateway is not asked for an address that it could

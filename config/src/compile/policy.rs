@@ -1,6 +1,6 @@
 //! DestinationRules: which one speaks for a service, and what it says of a port and a subset.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::host::by_specificity;
 use super::node::Node;
@@ -24,12 +24,10 @@ struct Rule<'w> {
 
 /// All DestinationRules of a world.
 pub(crate) struct Rules<'w> {
-    /// Older ones first.
-    rules: Vec<Rule<'w>>,
-    /// Positions of those for one host, by that host.
-    exact: HashMap<String, Vec<usize>>,
-    /// Positions of those for several.
-    wild: Vec<usize>,
+    /// By namespace and exact host; older ones first.
+    exact: BTreeMap<&'w str, BTreeMap<String, Vec<Rule<'w>>>>,
+    /// Those for wildcards.
+    wild: Vec<Rule<'w>>,
     root_namespace: &'w str,
 }
 
@@ -57,51 +55,47 @@ impl<'w> Rules<'w> {
             })
             .collect();
         rules.sort_by_key(|rule| super::age(rule.meta));
-        let (mut exact, mut wild) = (HashMap::<String, Vec<usize>>::new(), Vec::new());
-        for (position, rule) in rules.iter().enumerate() {
-            if is_wildcard(&rule.host) {
-                wild.push(position);
-            } else {
-                exact.entry(rule.host.clone()).or_default().push(position);
-            }
+        let (wild, rules): (Vec<_>, Vec<_>) = rules.into_iter().partition(|rule| is_wildcard(&rule.host));
+        let mut exact: BTreeMap<&'w str, BTreeMap<String, Vec<Rule<'w>>>> = BTreeMap::new();
+        for rule in rules {
+            let hosts = exact.entry(&rule.meta.namespace).or_default();
+            hosts.entry(rule.host.clone()).or_default().push(rule);
         }
-        Self { rules, exact, wild, root_namespace: &world.mesh.root_namespace }
+        Self { exact, wild, root_namespace: &world.mesh.root_namespace }
     }
 
     /// The rules for a service as the node sees them: of its own namespace, else of the service's, else of the
     /// root namespace; in each the most specific host wins, and all rules for that host are taken together.
     pub(crate) fn of_service(&self, service: &Service, node: &Node) -> ServiceRule<'w> {
         let own = node.namespace.as_str();
+        let applies = |rule: &&Rule<'w>| {
+            let selector = rule.spec.workload_selector.as_ref();
+            rule.visibility.shows(own)
+                && selector.is_none_or(|selector| node.selected_by(&selector.match_labels))
+        };
         for namespace in [own, &service.namespace, self.root_namespace] {
-            let exact = self.exact.get(&service.hostname).map_or(&[][..], Vec::as_slice);
-            let candidates: Vec<&Rule<'w>> = exact
-                .iter()
-                .chain(&self.wild)
-                .filter_map(|position| self.rules.get(*position))
-                .filter(|rule| {
-                    let selector = rule.spec.workload_selector.as_ref();
-                    rule.meta.namespace == namespace
-                        && rule.visibility.shows(own)
-                        && host_covers(&rule.host, &service.hostname)
-                        && selector.is_none_or(|selector| node.selected_by(&selector.match_labels))
-                })
-                .collect();
-            let Some(best) =
-                candidates.iter().map(|rule| rule.host.as_str()).min_by(|a, b| by_specificity(a, b))
-            else {
-                continue;
+            let hosts = self.exact.get(namespace);
+            let exact = hosts.and_then(|hosts| hosts.get(&service.hostname)).map_or(&[][..], Vec::as_slice);
+            let exact: Vec<&Rule<'w>> = exact.iter().filter(applies).collect();
+            if !exact.is_empty() {
+                return ServiceRule::merge(&exact);
+            }
+            let covers = |rule: &&Rule<'w>| {
+                rule.meta.namespace == namespace && host_covers(&rule.host, &service.hostname)
             };
-            return ServiceRule::merge(candidates.iter().filter(|rule| rule.host == best));
+            let wild: Vec<&Rule<'w>> = self.wild.iter().filter(covers).filter(applies).collect();
+            let best = wild.iter().map(|rule| rule.host.as_str()).min_by(|a, b| by_specificity(a, b));
+            if let Some(best) = best {
+                let best: Vec<&Rule<'w>> = wild.iter().filter(|rule| rule.host == best).copied().collect();
+                return ServiceRule::merge(&best);
+            }
         }
         ServiceRule::default()
     }
 }
 
 impl<'w> ServiceRule<'w> {
-    fn merge<'r>(rules: impl Iterator<Item = &'r &'r Rule<'w>>) -> Self
-    where
-        'w: 'r,
-    {
+    fn merge(rules: &[&Rule<'w>]) -> Self {
         let mut merged = Self::default();
         for rule in rules {
             merged.meta = merged.meta.or(Some(rule.meta));

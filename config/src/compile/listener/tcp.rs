@@ -10,7 +10,7 @@ use super::super::cluster::outbound_name;
 use super::super::context::Context;
 use super::super::policy::Policy;
 use super::super::registry::{Port, Service};
-use super::super::route::{concrete, source_applies};
+use super::super::route::source_applies;
 use super::super::target::Part;
 use super::super::virtual_services::{MESH, VirtualService, gateway_names};
 use super::super::wire;
@@ -133,8 +133,7 @@ pub(super) fn by_rule(
             let cluster = cluster(ctx, one, from, place);
             config.stat_prefix.clone_from(&cluster);
             config.cluster_specifier = Some(ClusterSpecifier::Cluster(cluster));
-            let host = concrete(ctx, &one.destination.host, &from.namespace);
-            if let Some(service) = ctx.service(&host) {
+            if let Some(service) = ctx.service(&ctx.host(&one.destination.host, &from.namespace)) {
                 let rules = ctx.rules.of_service(service, ctx.node);
                 let subset = one.destination.subset.as_ref().and_then(|name| rules.subset(name));
                 let port = one.destination.port.as_ref().and_then(|port| port.number()).unwrap_or(place.port);
@@ -169,7 +168,7 @@ fn cluster(
     place: &Place<'_>,
 ) -> String {
     let to = &one.destination;
-    let host = concrete(ctx, &to.host, &from.namespace);
+    let host = ctx.host(&to.host, &from.namespace);
     let only = || match ctx.service(&host).map(|service| service.ports.as_slice()) {
         Some([port]) => Some(port.number),
         _ => None,

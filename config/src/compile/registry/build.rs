@@ -1,6 +1,6 @@
 //! From ServiceEntries and Kubernetes Services to the registry.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::super::protocol::Protocol;
 use super::pods::Pods;
@@ -25,8 +25,22 @@ impl Registry {
         let pods = Pods::of(world);
         let entries = world.service_entries.iter().flat_map(|resource| service_entry(world, resource, &pods));
         let mut services: Vec<Service> = entries.collect();
+        let mut aliases: HashMap<String, Vec<String>> = HashMap::new();
+        for one in world.services.iter().filter(|one| is_external_name(&one.spec)) {
+            if let Some(name) = &one.spec.external_name {
+                let alias = kubernetes_host(&one.meta.name, &one.meta.namespace, world);
+                aliases.entry(name.to_ascii_lowercase()).or_default().push(alias);
+            }
+        }
         for resource in &world.services {
-            services.extend(kubernetes(world, resource, &pods, reader));
+            let Some(mut service) = kubernetes(world, resource, &pods, reader) else {
+                continue;
+            };
+            if let Some(names) = aliases.get(&service.hostname) {
+                service.aliases.clone_from(names);
+                service.aliases.sort();
+            }
+            services.push(service);
         }
         Self::new(services)
     }
@@ -170,7 +184,7 @@ fn kubernetes(
 ) -> Option<Service> {
     let (meta, spec) = (&resource.meta, &resource.spec);
     let hostname = kubernetes_host(&meta.name, &meta.namespace, world);
-    let external = matches!(spec.service_type.as_ref().map(|it| it.value), Some(ServiceType::ExternalName));
+    let external = is_external_name(spec);
     let ports: Vec<Port> = spec.ports.iter().map(service_port).collect();
     let headless = spec.cluster_ip.as_ref().is_some_and(|ip| ip.value == "None");
     let mut service = Service {
@@ -207,7 +221,6 @@ fn kubernetes(
         });
         return Some(service);
     }
-    service.aliases = aliases(world, &service.hostname);
     service.endpoints = pods.behind(resource, reader);
     service.endpoints.extend(selected_workload_entries(world, resource));
     service.endpoints.sort_by(|a, b| (&a.locality, &a.address).cmp(&(&b.locality, &b.address)));
@@ -254,19 +267,8 @@ fn alias_target<'w>(world: &'w World, name: &str) -> Option<&'w Resource<service
     world.services.iter().find(|one| kubernetes_host(&one.meta.name, &one.meta.namespace, world) == name)
 }
 
-/// Host names of the ExternalName services that stand for this host.
-fn aliases(world: &World, hostname: &str) -> Vec<String> {
-    let mut aliases: Vec<String> = world
-        .services
-        .iter()
-        .filter(|one| {
-            matches!(one.spec.service_type.as_ref().map(|it| it.value), Some(ServiceType::ExternalName))
-        })
-        .filter(|one| one.spec.external_name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(hostname)))
-        .map(|one| kubernetes_host(&one.meta.name, &one.meta.namespace, world))
-        .collect();
-    aliases.sort();
-    aliases
+fn is_external_name(spec: &service::Service) -> bool {
+    matches!(spec.service_type.as_ref().map(|it| it.value), Some(ServiceType::ExternalName))
 }
 
 /// WorkloadEntries that a Kubernetes Service selects by their labels.

@@ -183,8 +183,6 @@ impl Service {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
     services: Vec<Service>,
-    /// Host names that stand for a service -> that service's host name; of several the first counts.
-    aliases: BTreeMap<String, String>,
 }
 
 impl Registry {
@@ -193,53 +191,36 @@ impl Registry {
         services.sort_by(|a, b| a.hostname.cmp(&b.hostname).then_with(|| a.namespace.cmp(&b.namespace)));
         services
             .dedup_by(|later, first| later.hostname == first.hostname && later.namespace == first.namespace);
-        let mut aliases = BTreeMap::new();
-        for service in &services {
-            for alias in &service.aliases {
-                aliases.entry(alias.clone()).or_insert_with(|| service.hostname.clone());
-            }
-        }
-        Self { services, aliases }
+        Self { services }
     }
 
-    /// The service of a host name that `namespace` sees: its own before others.
-    pub(crate) fn named(&self, hostname: &str, namespace: &str) -> Option<&Service> {
-        let first = self.services.partition_point(|service| service.hostname.as_str() < hostname);
-        let same = self.services.iter().skip(first).take_while(|service| service.hostname == hostname);
-        let visible: Vec<&Service> = same.filter(|service| service.visibility.shows(namespace)).collect();
-        visible.iter().find(|service| service.namespace == namespace).or(visible.first()).copied()
-    }
-
-    /// The host name that an alias stands for.
-    pub(crate) fn aliased(&self, alias: &str) -> Option<&str> {
-        self.aliases.get(alias).map(String::as_str)
-    }
-
-    /// The services that `namespace` sees, one per host name: its own before others.
-    pub(crate) fn visible<'a>(&'a self, namespace: &str) -> Vec<&'a Service> {
-        let mut visible: Vec<&Service> = Vec::new();
-        for service in &self.services {
+    /// The services that `namespace` sees by host name, as positions in [`Registry::all`]: one per host name, its
+    /// own before others.
+    pub(crate) fn visible(&self, namespace: &str) -> BTreeMap<String, usize> {
+        let mut visible: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, service) in self.services.iter().enumerate() {
             if !service.visibility.shows(namespace) {
                 continue;
             }
-            match visible.last_mut() {
-                Some(last) if last.hostname == service.hostname => {
-                    if service.namespace == namespace {
-                        *last = service;
-                    }
-                }
-                _ => visible.push(service),
+            if service.namespace == namespace || !visible.contains_key(&service.hostname) {
+                visible.insert(service.hostname.clone(), index);
             }
         }
         visible
     }
 
+    /// Host names that stand for a service -> its own.
+    pub(crate) fn aliases(&self) -> BTreeMap<String, String> {
+        let of = |service: &Service| {
+            let name = service.hostname.clone();
+            service.aliases.clone().into_iter().map(move |alias| (alias, name.clone()))
+        };
+        self.services.iter().flat_map(of).collect()
+    }
+
     /// Keeps those that a condition holds for.
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Service) -> bool) {
         self.services.retain(keep);
-        let services = &self.services;
-        self.aliases
-            .retain(|_, host| services.binary_search_by(|service| service.hostname.cmp(host)).is_ok());
     }
 
     pub(crate) fn all(&self) -> &[Service] {

@@ -1,12 +1,14 @@
 //! The addresses behind Kubernetes Services: EndpointSlices, Endpoints objects, Pods.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::build::takes_mutual_tls;
 use super::{Address, Endpoint, Locality};
 use crate::diag::Diagnostic;
 use crate::kinds::Resource;
-use crate::kinds::endpoint::{EndpointAddress, Pod, SERVICE_NAME_LABEL, SliceEndpoint, SlicePort, TargetRef};
+use crate::kinds::endpoint::{
+    EndpointAddress, EndpointSlice, Endpoints, Pod, SERVICE_NAME_LABEL, SliceEndpoint, SlicePort, TargetRef,
+};
 use crate::kinds::service::{PortName, Service, ServicePort};
 use crate::read::Reader;
 use crate::world::World;
@@ -21,11 +23,18 @@ pub(crate) struct PodRow<'w> {
 pub(crate) struct Pods<'w> {
     world: &'w World,
     rows: Vec<PodRow<'w>>,
+    /// Positions of the Pods by namespace and name, and by namespace and address.
+    by_name: HashMap<(&'w str, &'w str), usize>,
+    by_ip: HashMap<(&'w str, &'w str), usize>,
+    /// EndpointSlices by namespace and name of their Service.
+    slices: HashMap<(&'w str, &'w str), Vec<&'w Resource<EndpointSlice>>>,
+    /// Endpoints objects by namespace and name.
+    objects: HashMap<(&'w str, &'w str), &'w Resource<Endpoints>>,
 }
 
 impl<'w> Pods<'w> {
     pub(crate) fn of(world: &'w World) -> Self {
-        let rows = world
+        let rows: Vec<PodRow<'w>> = world
             .pods
             .iter()
             .map(|pod| PodRow {
@@ -33,7 +42,24 @@ impl<'w> Pods<'w> {
                 ip: pod.spec.status.as_ref().and_then(|status| status.pod_ip.as_ref()).map(|ip| ip.as_str()),
             })
             .collect();
-        Self { world, rows }
+        let (mut by_name, mut by_ip) = (HashMap::new(), HashMap::new());
+        for (index, row) in rows.iter().enumerate() {
+            let meta = &row.pod.meta;
+            by_name.entry((meta.namespace.as_str(), meta.name.as_str())).or_insert(index);
+            if let Some(ip) = row.ip {
+                by_ip.entry((meta.namespace.as_str(), ip)).or_insert(index);
+            }
+        }
+        let mut slices: HashMap<_, Vec<&'w Resource<EndpointSlice>>> = HashMap::new();
+        for slice in &world.endpoint_slices {
+            if let Some(service) = slice.meta.labels.get(SERVICE_NAME_LABEL) {
+                slices.entry((slice.meta.namespace.as_str(), service.as_str())).or_default().push(slice);
+            }
+        }
+        let key =
+            |object: &'w Resource<Endpoints>| (object.meta.namespace.as_str(), object.meta.name.as_str());
+        let objects = world.endpoints.iter().map(|object| (key(object), object)).collect();
+        Self { world, rows, by_name, by_ip, slices, objects }
     }
 
     /// The ready Pods of a namespace that a selector takes, as endpoints.
@@ -53,14 +79,10 @@ impl<'w> Pods<'w> {
     pub(crate) fn behind(&self, service: &Resource<Service>, reader: &mut Reader<'_>) -> Vec<Endpoint> {
         let name = service.meta.name.as_str();
         let namespace = service.meta.namespace.as_str();
-        let mut found = false;
         let mut endpoints: Vec<Endpoint> = Vec::new();
-        for slice in &self.world.endpoint_slices {
-            let of = slice.meta.labels.get(SERVICE_NAME_LABEL).map(String::as_str);
-            if of != Some(name) || slice.meta.namespace != namespace {
-                continue;
-            }
-            found = true;
+        let slices = self.slices.get(&(namespace, name)).map_or(&[][..], Vec::as_slice);
+        let object = self.objects.get(&(namespace, name)).filter(|_| slices.is_empty());
+        for slice in slices {
             let ports = listed_ports(&service.spec.ports, &slice.spec.ports);
             for one in &slice.spec.endpoints {
                 if takes_traffic(one, service.spec.publish_not_ready_addresses) {
@@ -68,20 +90,13 @@ impl<'w> Pods<'w> {
                 }
             }
         }
-        for object in &self.world.endpoints {
-            if found || object.meta.name.as_str() != name || object.meta.namespace != namespace {
-                continue;
-            }
-            for subset in &object.spec.subsets {
-                let ports = listed_ports(&service.spec.ports, &subset.ports);
-                let late =
-                    subset.not_ready_addresses.iter().filter(|_| service.spec.publish_not_ready_addresses);
-                let addresses = subset.addresses.iter().chain(late);
-                endpoints.extend(addresses.map(|one| self.of_address(one, namespace, &ports, reader)));
-            }
-            found = true;
+        for subset in object.into_iter().flat_map(|object| &object.spec.subsets) {
+            let ports = listed_ports(&service.spec.ports, &subset.ports);
+            let late = subset.not_ready_addresses.iter().filter(|_| service.spec.publish_not_ready_addresses);
+            let addresses = subset.addresses.iter().chain(late);
+            endpoints.extend(addresses.map(|one| self.of_address(one, namespace, &ports, reader)));
         }
-        if !found && !service.spec.selector.is_empty() {
+        if slices.is_empty() && object.is_none() && !service.spec.selector.is_empty() {
             let selector = &service.spec.selector;
             endpoints = self.select(
                 namespace,
@@ -128,10 +143,11 @@ impl<'w> Pods<'w> {
         reader: &mut Reader<'_>,
     ) -> Endpoint {
         let name = target.and_then(|target| target.name.as_deref());
-        let row = self.rows.iter().find(|row| {
-            row.pod.meta.namespace == namespace
-                && (name == Some(row.pod.meta.name.as_str()) || (name.is_none() && row.ip == Some(address)))
-        });
+        let index = match name {
+            Some(name) => self.by_name.get(&(namespace, name)),
+            None => self.by_ip.get(&(namespace, address)),
+        };
+        let row = index.and_then(|index| self.rows.get(*index));
         if let Some(row) = row {
             return row.endpoint(address, ports.clone());
         }

@@ -15,7 +15,6 @@ use super::{hash, retry};
 use crate::diag::Diagnostic;
 use crate::kinds::http_route::{HttpRoute, HttpRouteDestination, Percent};
 use crate::kinds::virtual_service::Destination;
-use crate::world::resolve_host;
 use route::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy};
 
 /// Forwarding. Header changes of a single destination are added to `changes`.
@@ -119,7 +118,7 @@ fn weighted(
 /// Name of the cluster of a destination. Without a port of its own: a sidecar takes the listener's; a gateway
 /// takes the service's only one, else its own.
 pub(super) fn cluster(ctx: &Context<'_>, to: &Destination, rule: &Rule, place: &Place<'_>) -> String {
-    let host = concrete(ctx, &to.host, &rule.namespace);
+    let host = ctx.host(&to.host, &rule.namespace);
     let named = to.port.as_ref().and_then(|selector| selector.number());
     let only = || match place.services.get(host.as_str()).map(|service| service.ports.as_slice()) {
         Some([port]) if place.gateway != MESH => Some(port.number),
@@ -130,15 +129,8 @@ pub(super) fn cluster(ctx: &Context<'_>, to: &Destination, rule: &Rule, place: &
     outbound_name(port, subset, &host)
 }
 
-/// The full name of a host, where an alias stands for the service that it names.
-pub(crate) fn concrete(ctx: &Context<'_>, host: &str, namespace: &str) -> String {
-    let host = resolve_host(host, namespace, &ctx.world.mesh.domain);
-    ctx.registry.aliased(&host).map(str::to_owned).unwrap_or(host)
-}
-
 fn hash_policy(ctx: &Context<'_>, to: &Destination, rule: &Rule) -> Option<HashPolicy> {
-    let host = concrete(ctx, &to.host, &rule.namespace);
-    let service = ctx.service(&host)?;
+    let service = ctx.service(&ctx.host(&to.host, &rule.namespace))?;
     let policies = ctx.rules.of_service(service, ctx.node);
     let subset = to.subset.as_ref().map(|subset| subset.as_str());
     let port = to.port.as_ref().and_then(|selector| selector.number());

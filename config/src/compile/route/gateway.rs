@@ -28,7 +28,7 @@ pub(super) fn build(ctx: &Context<'_>) -> Vec<route::RouteConfiguration> {
 
 /// Virtual hosts by the hosts that servers and VirtualServices have in common.
 fn virtual_hosts(ctx: &Context<'_>, servers: &[Server<'_>]) -> Vec<route::VirtualHost> {
-    let services = ctx.services_by_name();
+    let services = ctx.services().into_iter().map(|service| (service.hostname.as_str(), service)).collect();
     let port = servers.first().map_or(0, |server| server.port);
     let mut hosts: Vec<(String, route::VirtualHost)> = Vec::new();
     // A VirtualService may be bound to several Gateways of one port: it serves a host once.

@@ -19,7 +19,6 @@ use super::context::Context;
 use super::node::NodeKind;
 use super::wire;
 
-pub(crate) use action::concrete;
 pub(crate) use filters::{CORS, FAULT};
 pub(crate) use retry::RESET_BEFORE_REQUEST;
 pub(crate) use rule::source_applies;
