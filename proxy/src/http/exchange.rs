@@ -169,22 +169,25 @@ impl<'d> Exchange<'d> {
         let routes = manager.routes(&self.worker);
         let config = routes.as_deref().map(|routes| &**routes);
         if let Err(refusal) = prepare::request(&mut self.request, &manager.config, config, &mut self.record) {
-            return self.refuse(refusal).await;
+            return Box::pin(self.refuse(refusal)).await;
         }
-        self.expect_continue().await;
-        let Some(config) = config else { return self.no_route().await };
-        let Some(chosen) = self.choose(config) else { return self.no_route().await };
+        if self.request.headers.has(Id::Expect) {
+            Box::pin(self.expect_continue()).await;
+        }
+        let Some(config) = config else { return Box::pin(self.no_route()).await };
+        let Some(chosen) = self.choose(config) else { return Box::pin(self.no_route()).await };
         if self.wants_tls(chosen.virtual_host) {
-            return self.reply(route_reply::to_https(self)).await;
+            let reply = route_reply::to_https(self);
+            return Box::pin(self.reply(reply)).await;
         }
         if let Some(failure) = self.upgrade(&chosen) {
             self.down.set_close();
-            return self.reply(failure.into()).await;
+            return Box::pin(self.reply(failure.into())).await;
         }
         if manager.has_filters {
             self.filters = Chain::new(&manager, &chosen);
-            if let Some(reply) = self.run_request_filters(&chosen).await? {
-                return self.reply_on(&chosen, reply).await;
+            if let Some(reply) = Box::pin(self.run_request_filters(&chosen)).await? {
+                return Box::pin(self.reply_on(&chosen, reply)).await;
             }
         }
         match &chosen.route.action {
@@ -192,14 +195,14 @@ impl<'d> Exchange<'d> {
             Action::Redirect(redirect) => {
                 manager.stats.inc(stat::RQ_REDIRECT);
                 let reply = route_reply::redirect(self, &chosen, redirect);
-                self.reply_on(&chosen, reply).await
+                Box::pin(self.reply_on(&chosen, reply)).await
             }
             Action::Direct(direct) => {
                 manager.stats.inc(stat::RQ_DIRECT_RESPONSE);
                 let reply = route_reply::direct(self, direct);
-                self.reply_on(&chosen, reply).await
+                Box::pin(self.reply_on(&chosen, reply)).await
             }
-            Action::NonForwarding => self.no_route().await,
+            Action::NonForwarding => Box::pin(self.no_route()).await,
         }
     }
 

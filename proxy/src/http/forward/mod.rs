@@ -43,14 +43,16 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         x.manager.stats.inc(http_stat::NO_CLUSTER);
         let mut reply = Reply::from(Failure::ClusterNotFound);
         reply.status = forward.cluster_not_found_status;
-        return x.reply_on(chosen, reply).await;
+        return Box::pin(x.reply_on(chosen, reply)).await;
     };
     if let Some(reply) = shed(x, &cell) {
-        return x.reply_on(chosen, reply).await;
+        return Box::pin(x.reply_on(chosen, reply)).await;
     }
     let mut plan = begin(x, chosen, forward, cell);
-    if let Some(reply) = warm(x, &plan).await? {
-        return x.reply_on(chosen, reply).await;
+    if !plan.cell.is_warm()
+        && let Some(reply) = Box::pin(warm(x, &plan)).await?
+    {
+        return Box::pin(x.reply_on(chosen, reply)).await;
     }
     let mut retry_permit = None;
     loop {
@@ -68,17 +70,17 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         match decide(x, &mut plan, attempt, outcome) {
             Verdict::Again(wait, permit) => {
                 retry_permit = permit;
-                pause(x, chosen, wait).await?;
+                Box::pin(pause(x, chosen, wait)).await?;
             }
             Verdict::Pass(attempt, head) => {
                 if plan.retries.made > 0 && head.status < 500 {
                     plan.cell.stats.inc(stat::UPSTREAM_RQ_RETRY_SUCCESS);
                 }
-                return pass::response(x, chosen, &mut plan, *attempt, head).await;
+                return pass::response(x, chosen, &mut plan, attempt, head).await;
             }
             Verdict::Reply(reply) => {
                 charge(x, &plan, reply.status);
-                return x.reply_on(chosen, *reply).await;
+                return Box::pin(x.reply_on(chosen, *reply)).await;
             }
             Verdict::End(end) => return Err(end),
         }
@@ -135,9 +137,6 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward,
 
 /// Waits for the hosts of a cold cluster, bounded by the connect timeout.
 async fn warm(x: &mut Exchange<'_>, plan: &Plan<'_>) -> Result<Option<Reply>, End> {
-    if plan.cell.is_warm() {
-        return Ok(None);
-    }
     let live = plan.cell.live().clone();
     let mut ready = pin!(tokio::time::timeout(plan.config.connect_timeout, live.ready()));
     let waited = poll_fn(|cx| match ready.as_mut().poll(cx) {

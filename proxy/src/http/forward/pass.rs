@@ -20,7 +20,7 @@ pub async fn response(
     x: &mut Exchange<'_>,
     chosen: &Chosen<'_>,
     plan: &mut Plan<'_>,
-    mut attempt: Attempt,
+    mut attempt: Box<Attempt>,
     mut head: ResponseHead,
 ) -> Result<(), End> {
     x.record.moments.response_headers_received = Some(clock::now().saturating_duration_since(x.record.start));
