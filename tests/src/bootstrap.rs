@@ -55,7 +55,7 @@ impl Plan {
         let hosts: Vec<Value> =
             self.upstreams.iter().map(|port| json!({"endpoint": {"address": address(*port)}})).collect();
         json!({
-            "name": "upstream", "type": "STATIC", "connect_timeout": "1s",
+            "name": "upstream", "type": "STATIC", "connect_timeout": "3s",
             "circuit_breakers": {"thresholds": [
                 {"max_connections": 100_000, "max_pending_requests": 100_000, "max_requests": 100_000}
             ]},
