@@ -244,16 +244,18 @@ macro_rules! plain {
 
 plain!(bool, i32, u32, i64, u64, f32, f64);
 
-/// Takes a proto message apart: `ledger!(at, message => path::Type { used, .. } refuse { .. } ignore { .. })`. Binds the used
-/// fields as references, reports the refused ones that are set, and names the ignored ones.
+/// Takes a proto message apart: `ledger!(at, message => path::Type { used, .. } refuse { .. } ignore { .. })`. Binds
+/// the used fields as references, reports the refused ones that are set, and names the ignored ones.
+/// The used fields of a large message may stand under `elsewhere` instead; they are read from the message then.
 #[macro_export]
 macro_rules! ledger {
     ($at:expr, $msg:expr => $ty:path { $($used:ident),* $(,)? }
+        $(elsewhere { $($other:ident),* $(,)? })?
         $(refuse { $($no:ident),* $(,)? })? $(ignore { $($skip:ident),* $(,)? })?) => {
         let _ = &$at;
         // Deprecated fields are named like all others.
         #[allow(deprecated)]
-        let $ty { $($used,)* $($($no: _,)*)? $($($skip: _,)*)? } = $msg;
+        let $ty { $($used,)* $($($other: _,)*)? $($($no: _,)*)? $($($skip: _,)*)? } = $msg;
         $($(
             #[allow(deprecated)]
             {

@@ -65,7 +65,8 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
         Ok(pool) => pool,
         Err(error) => return json!({ "error": error.to_string() }),
     };
-    let filter = match options.name_regex.as_deref().map(crate::model::matcher::full_match_regex).transpose() {
+    let filter = match options.name_regex.as_deref().map(crate::model::matcher::full_match_regex).transpose()
+    {
         Ok(filter) => filter,
         Err(error) => return json!({ "error": format!("name_regex: {error}") }),
     };
@@ -134,7 +135,8 @@ impl Printer {
             .into_iter()
             .map(|(name, kept)| self.dynamic(section, name, Some(kept), table.refused.get(name)))
             .collect();
-        let never = table.refused.iter().filter(|(name, _)| self.wanted(name) && !table.kept.contains_key(*name));
+        let never =
+            table.refused.iter().filter(|(name, _)| self.wanted(name) && !table.kept.contains_key(*name));
         moving.extend(never.map(|(name, refused)| self.dynamic::<T>(section, name, None, Some(refused))));
         for (part, list) in [(section.fixed, fixed), (section.dynamic, moving)] {
             if !list.is_empty() {
@@ -148,7 +150,13 @@ impl Printer {
         json!({ section.field: self.resource(section.kind, &kept.body), "last_updated": timestamp(kept.since) })
     }
 
-    fn dynamic<T>(&self, section: &Section, name: &str, kept: Option<&Kept<T>>, refused: Option<&Refused>) -> Value {
+    fn dynamic<T>(
+        &self,
+        section: &Section,
+        name: &str,
+        kept: Option<&Kept<T>>,
+        refused: Option<&Refused>,
+    ) -> Value {
         let mut state = Map::new();
         if let Some(kept) = kept {
             state.insert("version_info".into(), (&*kept.version).into());

@@ -84,6 +84,8 @@ pub(super) struct Sockets {
     /// Nothing is opened (`--mode validate`).
     pub(super) dry: bool,
     by_listener: BTreeMap<Name, Vec<Entry>>,
+    /// Of listeners that the present update removes: another listener of the update may take them over.
+    parting: Vec<Entry>,
 }
 
 impl Sockets {
@@ -91,12 +93,19 @@ impl Sockets {
     ///
     /// # Errors
     /// A text in Envoy's words when an address is another listener's or cannot be bound.
-    pub(super) fn prepare(&self, listener: &Listener, workers: usize) -> Result<Prepared, String> {
+    pub(super) fn prepare(&mut self, listener: &Listener, workers: usize) -> Result<Prepared, String> {
         let addresses: &[Address] = if listener.bind_to_port { &listener.addresses } else { &[] };
         let keys: Vec<Key> = addresses.iter().map(|address| Key::of(listener, address)).collect();
-        let own = self.by_listener.get(&listener.name).map(Vec::as_slice).unwrap_or_default();
         let mut fresh = Vec::new();
-        for key in keys.iter().filter(|key| !own.iter().any(|entry| entry.key == **key)) {
+        for key in &keys {
+            let own = self.by_listener.get(&listener.name).map(Vec::as_slice).unwrap_or_default();
+            if own.iter().any(|entry| entry.key == *key) {
+                continue;
+            }
+            if let Some(at) = self.parting.iter().position(|entry| entry.key == *key) {
+                fresh.push(self.parting.swap_remove(at));
+                continue;
+            }
             if self.taken(&listener.name, &key.address) {
                 return Err(format!(
                     "error adding listener: '{}' has duplicate address '{}' as existing listener",
@@ -115,7 +124,8 @@ impl Sockets {
     }
 
     fn taken(&self, name: &Name, address: &Address) -> bool {
-        let other = self.by_listener.iter().filter(|(owner, _)| *owner != name).flat_map(|(_, entries)| entries);
+        let other =
+            self.by_listener.iter().filter(|(owner, _)| *owner != name).flat_map(|(_, entries)| entries);
         address.port() != Some(0) && other.into_iter().any(|entry| entry.key.address == *address)
     }
 
@@ -147,10 +157,18 @@ impl Sockets {
         (handed, closed)
     }
 
-    /// Closes a listener's sockets; gives their addresses.
-    pub(super) fn close(&mut self, name: &Name) -> Vec<Address> {
+    /// Gives up a listener's sockets, and gives their addresses. They are closed by [`Sockets::settle`], unless
+    /// another listener takes them over before.
+    pub(super) fn part(&mut self, name: &Name) -> Vec<Address> {
         let entries = self.by_listener.remove(name).unwrap_or_default();
-        entries.into_iter().map(|entry| entry.bound).collect()
+        let addresses = entries.iter().map(|entry| entry.bound.clone()).collect();
+        self.parting.extend(entries);
+        addresses
+    }
+
+    /// The update is over: what nobody took is closed.
+    pub(super) fn settle(&mut self) {
+        self.parting.clear();
     }
 
     /// Every bound address.
@@ -219,7 +237,11 @@ fn backlog(listener: &Listener) -> i32 {
     listener.backlog.map_or(BACKLOG, |n| i32::try_from(n).unwrap_or(i32::MAX))
 }
 
-fn open_tcp(listener: &Listener, key: &Key, address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
+fn open_tcp(
+    listener: &Listener,
+    key: &Key,
+    address: std::net::SocketAddr,
+) -> io::Result<std::net::TcpListener> {
     let v6 = address.is_ipv6();
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;

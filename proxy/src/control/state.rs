@@ -89,6 +89,7 @@ impl State {
         self.apply_endpoints(endpoints, &origin, &mut pending);
         self.apply_routes(routes, &origin, &mut pending);
         self.apply_listeners(listeners, &origin, &mut pending);
+        self.sockets.settle();
         self.warm(&pending);
         if pending.clusters_changed() {
             self.look_up();
@@ -162,10 +163,8 @@ impl State {
                 continue;
             }
             if self.listeners.remove(&name).is_some() {
-                // Another listener of this update may take the address: closed before it is opened.
-                for address in self.sockets.close(&name) {
-                    self.workers.close(&name, &address);
-                }
+                let addresses = self.sockets.part(&name);
+                pending.closed.extend(addresses.into_iter().map(|address| (name.clone(), address)));
             }
             pending.judge(Kind::Listener, name, Ok(Outcome::Removed));
         }
@@ -177,13 +176,23 @@ impl State {
         }
     }
 
-    fn accept_listener(&mut self, resource: Resource, value: Arc<Listener>, origin: &Origin<'_>, pending: &mut Pending) {
+    fn accept_listener(
+        &mut self,
+        resource: Resource,
+        value: Arc<Listener>,
+        origin: &Origin<'_>,
+        pending: &mut Pending,
+    ) {
         let name = resource.name.clone();
         // Opened now, so that a bind error refuses the listener; in force at once, so that the next listener of the
         // update sees the addresses that are taken.
         match self.sockets.prepare(&value, self.workers.count()) {
             Err(message) => {
-                let path = if resource.place.is_empty() { "address".into() } else { format!("{}.address", resource.place) };
+                let path = if resource.place.is_empty() {
+                    "address".into()
+                } else {
+                    format!("{}.address", resource.place)
+                };
                 let errors = vec![CompileError { path, message, remedy: None }];
                 self.listeners.refuse(resource, &errors, origin.version);
                 pending.judge(Kind::Listener, name, Err(errors));
@@ -274,7 +283,8 @@ impl State {
             if changed {
                 hosts::limit(cluster);
             }
-            let service = matches!(&cluster.discovery, Discovery::Eds(service) if pending.services.contains(service));
+            let service =
+                matches!(&cluster.discovery, Discovery::Eds(service) if pending.services.contains(service));
             let hot = cluster.live.version() != 0;
             if (changed || service) && hot {
                 self.publish_hosts(cluster);
@@ -342,11 +352,13 @@ impl State {
 
     /// Gives sockets to the workers, after the snapshot that explains them is in force.
     fn hand_over(&self, handed: Vec<(usize, Opened)>, closed: Vec<(Name, Address)>) {
-        for (worker, opened) in handed {
-            self.workers.open(worker, opened);
-        }
+        // Closed first: the same listener may open the same address with other options. No connection is lost by
+        // that where a socket is handed on, for its queue is held here.
         for (name, address) in closed {
             self.workers.close(&name, &address);
+        }
+        for (worker, opened) in handed {
+            self.workers.open(worker, opened);
         }
     }
 

@@ -69,7 +69,13 @@ impl<T> Table<T> {
     }
 
     /// Puts a version in force.
-    pub(super) fn accept(&mut self, resource: Resource, value: Arc<T>, version: &str, fixed: bool) -> Outcome {
+    pub(super) fn accept(
+        &mut self,
+        resource: Resource,
+        value: Arc<T>,
+        version: &str,
+        fixed: bool,
+    ) -> Outcome {
         self.refused.remove(&resource.name);
         let kept =
             Kept { body: resource.body, value, fixed, version: version.into(), since: SystemTime::now() };

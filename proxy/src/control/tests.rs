@@ -6,7 +6,7 @@ use crate::base::addr::Address;
 use crate::model::snapshot::{Published, Snapshot};
 use prost::Message;
 use std::io::{Read, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 use weir_proto::envoy::config::cluster::v3::Cluster;
 use weir_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
@@ -40,7 +40,34 @@ fn parse<M: Message + Default + prost::Name>(text: &str) -> M {
     weir_proto::parse::<M>(text, &options).unwrap_or_else(|e| panic!("{e}\n{text}")).message
 }
 
-fn started(text: &str) -> (Control, Arc<Published>, Arc<Recorded>) {
+/// One control thread at a time: the requests of cold clusters have one reader in a process.
+static ALONE: Mutex<()> = Mutex::new(());
+
+struct Running {
+    control: Option<Control>,
+    thread: Option<std::thread::JoinHandle<()>>,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl std::ops::Deref for Running {
+    type Target = Control;
+
+    fn deref(&self) -> &Control {
+        self.control.as_ref().expect("present until the end")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.control = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the control thread ends in peace");
+        }
+    }
+}
+
+fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let published = Arc::new(Published::new());
     let workers = Arc::new(Recorded::default());
     let start = Start {
@@ -50,8 +77,9 @@ fn started(text: &str) -> (Control, Arc<Published>, Arc<Recorded>) {
         published: published.clone(),
         workers: workers.clone(),
     };
-    let (control, _thread) = Control::start(start).unwrap_or_else(|e| panic!("{e}"));
-    (control, published, workers)
+    let (control, thread) = Control::start(start).unwrap_or_else(|e| panic!("{e}"));
+    let running = Running { control: Some(control), thread: Some(thread), _alone: alone };
+    (running, published, workers)
 }
 
 fn tcp_listener(name: &str, port: u16, cluster: &str) -> Listener {
@@ -95,13 +123,15 @@ fn updates_are_judged_one_by_one_and_published() {
     assert_eq!(workers.opened.lock().unwrap().len(), 2, "a socket for each worker");
 
     // The same bytes again: nothing happens.
-    let again = control.apply(Update { listeners: added(vec![resource("good", &good)]), ..Update::default() });
+    let again =
+        control.apply(Update { listeners: added(vec![resource("good", &good)]), ..Update::default() });
     assert!(matches!(again.first().unwrap().result, Ok(Outcome::Unchanged)));
     assert_eq!(published.version(), 1);
 
     // Another version on the same address keeps its sockets.
     let changed = tcp_listener("good", 0, "other");
-    let verdicts = control.apply(Update { listeners: added(vec![resource("good", &changed)]), ..Update::default() });
+    let verdicts =
+        control.apply(Update { listeners: added(vec![resource("good", &changed)]), ..Update::default() });
     assert!(matches!(verdicts.first().unwrap().result, Ok(Outcome::Changed)));
     assert_eq!(workers.opened.lock().unwrap().len(), 2);
 
@@ -188,20 +218,24 @@ fn a_static_resource_cannot_be_changed_and_the_dump_shows_all() {
         "{static_resources: {clusters: [{name: fixed, type: STATIC, load_assignment: {cluster_name: fixed}}]}}",
     );
     let other: Cluster = parse("{name: fixed, connect_timeout: 3s}");
-    let verdicts = control.apply(Update { clusters: added(vec![resource("fixed", &other)]), ..Update::default() });
+    let verdicts =
+        control.apply(Update { clusters: added(vec![resource("fixed", &other)]), ..Update::default() });
     assert!(verdicts.first().unwrap().result.is_err());
     let bad: Cluster = parse("{name: moving, lb_policy: CLUSTER_PROVIDED}");
-    control.apply(Update { version: "v7".into(), clusters: added(vec![resource("moving", &bad)]), ..Update::default() });
+    control.apply(Update {
+        version: "v7".into(),
+        clusters: added(vec![resource("moving", &bad)]),
+        ..Update::default()
+    });
     assert!(!published.load().clusters.contains_key("moving"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let dump = runtime.block_on(control.dump(DumpOptions::default()));
     let text = dump.to_string();
     assert!(text.contains(r#""name":"fixed""#), "{text}");
     assert!(text.contains("NACKED") && text.contains("v7"), "{text}");
-    let only = runtime.block_on(control.dump(DumpOptions {
-        resource: Some("static_clusters".into()),
-        ..DumpOptions::default()
-    }));
+    let only = runtime.block_on(
+        control.dump(DumpOptions { resource: Some("static_clusters".into()), ..DumpOptions::default() }),
+    );
     assert_eq!(only.get("configs").and_then(|c| c.as_array()).map(Vec::len), Some(1));
 }
 
@@ -212,5 +246,8 @@ fn a_broken_bootstrap_starts_nothing() {
     );
     let error = validate(&bootstrap).unwrap_err();
     let paths: Vec<_> = error.errors.iter().map(|e| e.path.as_str()).collect();
-    assert_eq!(paths, ["header_prefix", "static_resources.clusters[0].type", "static_resources.clusters[1].name"]);
+    assert_eq!(
+        paths,
+        ["header_prefix", "static_resources.clusters[0].type", "static_resources.clusters[1].name"]
+    );
 }

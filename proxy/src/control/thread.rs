@@ -72,7 +72,8 @@ fn static_update(bootstrap: &Bootstrap) -> Update {
     });
     let listeners = resources.listeners.iter().enumerate().map(|(i, message)| {
         let unnamed = format!("listener_{i}");
-        let name: Name = if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
+        let name: Name =
+            if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
         Resource { name, body: message.encode_to_vec(), place: place("listeners", i) }
     });
     Update {

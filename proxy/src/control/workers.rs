@@ -18,7 +18,8 @@ pub trait Workers: Send + Sync {
     /// A worker is to accept connections on this socket. The snapshot in force has the listener.
     fn open(&self, worker: usize, opened: Opened);
 
-    /// Every worker is to stop accepting on this address of the listener and to drop its socket. When the listener
-    /// is not in the snapshot any more, its connections drain.
+    /// Every worker is to stop accepting on this address of the listener and to drop its socket; called after the
+    /// snapshot is in force. When that has no such listener any more, its connections drain. Another
+    /// listener may be given the same socket after that.
     fn close(&self, listener: &Name, address: &Address);
 }

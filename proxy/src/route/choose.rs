@@ -102,7 +102,8 @@ fn indexed<'a>(index: &PathIndex, routes: &'a [Arc<Route>], request: &Request<'_
     }
     lists.push(&index.rest);
     loop {
-        let next = lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list.first().copied())?;
+        let next =
+            lists.iter_mut().filter(|list| !list.is_empty()).min_by_key(|list| list.first().copied())?;
         let (position, rest) = next.split_first()?;
         *next = rest;
         let route = routes.get(*position as usize)?;
@@ -117,11 +118,15 @@ impl<'a> Request<'a> {
         let plain_end = memchr::memchr2(b'?', b'#', full).unwrap_or(full.len());
         let (path, tail) = full.split_at_checked(plain_end).unwrap_or((full, &[]));
         let query = match tail.strip_prefix(b"?") {
-            Some(query) => query.get(..memchr::memchr(b'#', query).unwrap_or(query.len())).unwrap_or_default(),
+            Some(query) => {
+                query.get(..memchr::memchr(b'#', query).unwrap_or(query.len())).unwrap_or_default()
+            }
             None => &[],
         };
         let (full, path) = match (ignore_parameters, memchr::memchr(b';', full)) {
-            (true, Some(at)) => (full.get(..at).unwrap_or(full), path.get(..at.min(path.len())).unwrap_or(path)),
+            (true, Some(at)) => {
+                (full.get(..at).unwrap_or(full), path.get(..at.min(path.len())).unwrap_or(path))
+            }
             _ => (full, path),
         };
         Request { headers, full, path, query, random }
@@ -133,7 +138,10 @@ impl<'a> Request<'a> {
             && (!matcher.grpc || is_grpc(self.headers))
             && matcher.headers.iter().all(|test| test.matches(self.headers))
             && matcher.query.iter().all(|test| test.matches(self.query))
-            && matcher.cookies.iter().all(|(name, test, invert)| cookie_matches(self.headers, name, test) != *invert)
+            && matcher
+                .cookies
+                .iter()
+                .all(|(name, test, invert)| cookie_matches(self.headers, name, test) != *invert)
     }
 
     fn path_matches(&self, matcher: &RouteMatch) -> bool {

@@ -77,8 +77,12 @@ fn build_paths(routes: &[Arc<Route>]) -> PathIndex {
     for (position, route) in routes.iter().enumerate() {
         let position = position as u32;
         let list = match &route.matcher.path {
-            PathMatch::Exact(path) if route.matcher.case_sensitive => Some(index.exact.entry(path.clone()).or_default()),
-            PathMatch::Prefix(prefix) | PathMatch::PathSeparatedPrefix(prefix) if route.matcher.case_sensitive => {
+            PathMatch::Exact(path) if route.matcher.case_sensitive => {
+                Some(index.exact.entry(path.clone()).or_default())
+            }
+            PathMatch::Prefix(prefix) | PathMatch::PathSeparatedPrefix(prefix)
+                if route.matcher.case_sensitive =>
+            {
                 of_length(&mut index.prefix, prefix.len()).map(|map| map.entry(prefix.clone()).or_default())
             }
             _ => None,

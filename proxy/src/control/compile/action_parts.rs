@@ -14,8 +14,8 @@ use weir_proto::envoy::config::route::v3::redirect_action::{
     PathRewriteSpecifier, RedirectResponseCode, SchemeRewriteSpecifier,
 };
 use weir_proto::envoy::config::route::v3::route_action as proto;
-use weir_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
 use weir_proto::envoy::config::route::v3::route_action::hash_policy as hash;
+use weir_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpecifier;
 
 /// The deprecated place of CORS settings.
 pub fn refuse_cors(at: &At<'_>, set: bool) {
@@ -97,7 +97,8 @@ fn hash_policy(cx: &Cx<'_>, at: &At<'_>, message: &proto::HashPolicy) -> Option<
         PolicySpecifier::ConnectionProperties(message) => {
             let hash::ConnectionProperties { source_ip } = message;
             if !source_ip {
-                at.field("connection_properties").bad("source_ip", "must be true, there is no other property");
+                at.field("connection_properties")
+                    .bad("source_ip", "must be true, there is no other property");
                 return None;
             }
             HashInput::SourceIp
@@ -116,7 +117,9 @@ fn hash_policy(cx: &Cx<'_>, at: &At<'_>, message: &proto::HashPolicy) -> Option<
 
 fn hash_cookie(at: &At<'_>, message: &hash::Cookie) -> Option<HashInput> {
     crate::ledger!(at, message => hash::Cookie { name, ttl, path, attributes });
-    let all = attributes.iter().map(|hash::CookieAttribute { name, value }| (name.as_str().into(), value.as_str().into()));
+    let all = attributes
+        .iter()
+        .map(|hash::CookieAttribute { name, value }| (name.as_str().into(), value.as_str().into()));
     Some(HashInput::Cookie {
         name: at.non_empty("name", name)?.into(),
         ttl: wkt::duration(at, "ttl", ttl),

@@ -54,7 +54,9 @@ pub fn dual_stack(message: &core::Address) -> bool {
 }
 
 fn malformed(name: &str) -> String {
-    format!("malformed IP address: {name}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'")
+    format!(
+        "malformed IP address: {name}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'"
+    )
 }
 
 fn socket_target(at: &At<'_>, message: &core::SocketAddress) -> Option<Target> {

@@ -97,7 +97,11 @@ fn least_request(
     if !(bias >= 0.0 && bias.is_finite()) {
         at.bad("active_request_bias", format!("is {bias}, must not be negative"));
     }
-    LbPolicy::LeastRequest { choices: wkt::u32_in(at, "choice_count", choices, 2, 2, u32::MAX), bias, full_scan }
+    LbPolicy::LeastRequest {
+        choices: wkt::u32_in(at, "choice_count", choices, 2, 2, u32::MAX),
+        bias,
+        full_scan,
+    }
 }
 
 fn ring(
@@ -110,7 +114,10 @@ fn ring(
     let min = wkt::u64_in(at, "minimum_ring_size", min, RING_MIN, 1, RING_LIMIT);
     let max = wkt::u64_in(at, "maximum_ring_size", max, RING_LIMIT, 1, RING_LIMIT);
     if min > max {
-        at.bad("minimum_ring_size", format!("ring hash: minimum_ring_size ({min}) > maximum_ring_size ({max})"));
+        at.bad(
+            "minimum_ring_size",
+            format!("ring hash: minimum_ring_size ({min}) > maximum_ring_size ({max})"),
+        );
     }
     LbPolicy::RingHash {
         min,
@@ -154,7 +161,8 @@ pub fn new(at: &At<'_>, message: &proto::LoadBalancingPolicy) -> Option<Balancin
     if unknown.is_empty() {
         at.bad("policies", "must have at least one entry");
     } else {
-        at.field("policies").unsupported(&format!("none of the load balancing policies ({})", unknown.join(", ")));
+        at.field("policies")
+            .unsupported(&format!("none of the load balancing policies ({})", unknown.join(", ")));
     }
     None
 }

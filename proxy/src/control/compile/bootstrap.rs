@@ -70,7 +70,8 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     if let Some(message) = cluster_manager {
         settings.source = cluster_manager_source(&at.field("cluster_manager"), message);
     }
-    let by_monitor = overload_manager.as_ref().and_then(|m| connection_limit(&at.field("overload_manager"), m));
+    let by_monitor =
+        overload_manager.as_ref().and_then(|m| connection_limit(&at.field("overload_manager"), m));
     let by_runtime = settings.runtime.get(MAX_CONNECTIONS_KEY).and_then(|text| text.parse().ok());
     settings.max_connections = by_monitor.or(by_runtime);
     settings.resolvers = match (typed_dns_resolver_config, dns_resolution_config) {
@@ -120,7 +121,9 @@ fn cluster_manager_source(at: &At<'_>, message: &proto::ClusterManager) -> Optio
     if outlier_detection.is_some() {
         at.field("outlier_detection").unsupported("an outlier event log");
     }
-    upstream_bind_config.as_ref().and_then(|message| address::bind(&at.field("upstream_bind_config"), message))
+    upstream_bind_config
+        .as_ref()
+        .and_then(|message| address::bind(&at.field("upstream_bind_config"), message))
 }
 
 /// Static layers are obeyed, an admin layer is empty, others are refused.
@@ -175,7 +178,8 @@ fn connection_limit(at: &At<'_>, message: &overload::OverloadManager) -> Option<
         let here = at.item("resource_monitors", i);
         crate::ledger!(here, monitor => overload::ResourceMonitor { name, config_type });
         here.non_empty("name", name);
-        let Some(ConfigType::TypedConfig(config)) = here.required("typed_config", config_type.as_ref()) else {
+        let Some(ConfigType::TypedConfig(config)) = here.required("typed_config", config_type.as_ref())
+        else {
             continue;
         };
         let here = here.field("typed_config");
@@ -183,7 +187,9 @@ fn connection_limit(at: &At<'_>, message: &overload::OverloadManager) -> Option<
             here.unsupported(&format!("the resource monitor '{}'", any::type_name(config)));
             continue;
         }
-        let Some(message) = super::wkt::unpack::<DownstreamConnectionsConfig>(&here, config) else { continue };
+        let Some(message) = super::wkt::unpack::<DownstreamConnectionsConfig>(&here, config) else {
+            continue;
+        };
         let DownstreamConnectionsConfig { max_active_downstream_connections: most } = message;
         match u64::try_from(most) {
             Ok(most) if most > 0 => limit = Some(most),

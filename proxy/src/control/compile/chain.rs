@@ -42,7 +42,8 @@ pub fn plain_socket(at: &At<'_>, message: Option<&TransportSocket>) {
         Some(SocketConfig::TypedConfig(config)) if wkt::is::<RawBuffer>(config) => {}
         None if name == "envoy.transport_sockets.raw_buffer" => {}
         Some(SocketConfig::TypedConfig(config)) => {
-            at.field("typed_config").unsupported(&format!("the transport socket '{}'", any::type_name(config)));
+            at.field("typed_config")
+                .unsupported(&format!("the transport socket '{}'", any::type_name(config)));
         }
         None => at.unsupported(&format!("the transport socket '{name}'")),
     }
@@ -55,12 +56,18 @@ fn terminal(cx: &Cx<'_>, at: &At<'_>, filters: &[proto::Filter]) -> Option<Termi
         let here = at.item("filters", i);
         let compiled = filter(cx, &here, message);
         if i.saturating_add(1) < filters.len() && compiled.is_some() {
-            here.error(format!("terminal filter named {} must be the last filter in a network filter chain", message.name));
+            here.error(format!(
+                "terminal filter named {} must be the last filter in a network filter chain",
+                message.name
+            ));
         }
         found = compiled;
     }
     if filters.is_empty() {
-        at.error_with("a filter chain without filters closes every connection; this release refuses it", "add a terminal filter");
+        at.error_with(
+            "a filter chain without filters closes every connection; this release refuses it",
+            "add a terminal filter",
+        );
     }
     found
 }

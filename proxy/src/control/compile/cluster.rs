@@ -48,8 +48,12 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         resolution: dns_resolution_config,
         typed: typed_dns_resolver_config,
     };
-    let kind = discovery::Kind { specifier: cluster_discovery_type.as_ref(), eds: eds_cluster_config.as_ref(),
-        cleanup: cleanup_interval, lb_config: lb_config.as_ref() };
+    let kind = discovery::Kind {
+        specifier: cluster_discovery_type.as_ref(),
+        eds: eds_cluster_config.as_ref(),
+        cleanup: cleanup_interval,
+        lb_config: lb_config.as_ref(),
+    };
     let own_name = name.clone().unwrap_or_else(|| "".into());
     let discovery = discovery::discovery(at, &own_name, &kind, &dns).map(|found| with_resolvers(cx, found));
     let shared = common_lb(cx, at, common_lb_config.as_ref());
@@ -72,7 +76,8 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
     let outlier = outlier_detection.as_ref().map(|m| outlier::outlier(&at.field("outlier_detection"), m));
     let keepalive = connection_options(at, upstream_connection_options.as_ref());
     let connect_timeout = wkt::positive(at, "connect_timeout", connect_timeout).unwrap_or(CONNECT);
-    let breakers = outlier::circuit_breakers(cx, &at.field("circuit_breakers"), &own_name, circuit_breakers.as_ref());
+    let breakers =
+        outlier::circuit_breakers(cx, &at.field("circuit_breakers"), &own_name, circuit_breakers.as_ref());
     let (discovery, balancing) = (discovery?, balancing?);
     check_balancing(at, &discovery, &balancing);
     let live = (cx.live)(&own_name);

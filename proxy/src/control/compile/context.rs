@@ -53,7 +53,15 @@ impl<'a> Cx<'a> {
         known_cluster: &'a dyn Fn(&str) -> bool,
         live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
     ) -> Self {
-        Cx { node, runtime, known_cluster, live, default_source: None, resolvers: &[], regexes: RefCell::default() }
+        Cx {
+            node,
+            runtime,
+            known_cluster,
+            live,
+            default_source: None,
+            resolvers: &[],
+            regexes: RefCell::default(),
+        }
     }
 
     /// Compiles an expression (whole match); equal ones of one configuration share their program.

@@ -138,7 +138,9 @@ pub fn typed_resolver(at: &At<'_>, message: &core::TypedExtensionConfig) -> Box<
     crate::ledger!(at, message => core::TypedExtensionConfig { typed_config } ignore { name });
     let Some(config) = at.required("typed_config", typed_config.as_ref()) else { return Box::default() };
     let at = &at.field("typed_config");
-    if any::type_name(config) == "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig" {
+    if any::type_name(config)
+        == "envoy.extensions.network.dns_resolver.getaddrinfo.v3.GetAddrInfoDnsResolverConfig"
+    {
         return Box::default(); // The system's resolvers, which are the default here.
     }
     if !wkt::is::<CaresDnsResolverConfig>(config) {

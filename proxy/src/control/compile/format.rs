@@ -22,6 +22,15 @@ fn reported(at: &At<'_>, result: Result<Format, FormatError>) -> Option<Format> 
 
 /// A format message: the format and its content type.
 pub fn string(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<(Arc<Format>, Box<str>)> {
+    compile(at, message).map(|(format, content_type)| (Arc::new(format), content_type))
+}
+
+/// A format message of a log line.
+pub fn line(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<Format> {
+    compile(at, message).map(|(format, _)| format)
+}
+
+fn compile(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<(Format, Box<str>)> {
     crate::ledger!(at, message => core::SubstitutionFormatString { omit_empty_values, content_type, formatters, format }
         ignore { json_format_options });
     for (i, formatter) in formatters.iter().enumerate() {
@@ -44,7 +53,7 @@ pub fn string(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<(
         }
     };
     let content_type = if content_type.is_empty() { default_type } else { content_type };
-    Some((Arc::new(parsed.omitting_empty(*omit_empty_values)), content_type.into()))
+    Some((parsed.omitting_empty(*omit_empty_values), content_type.into()))
 }
 
 /// Extensions that add operators: the one whose operator is always there.

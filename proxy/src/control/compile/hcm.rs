@@ -24,17 +24,121 @@ const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 const HEADERS_KB: (u32, u32) = (60, 8192);
 
 /// A connection manager.
-pub fn connection_manager(cx: &Cx<'_>, at: &At<'_>, message: &proto::HttpConnectionManager) -> Option<ConnectionManager> {
-    crate::ledger!(at, message => proto::HttpConnectionManager { codec_type, stat_prefix, http_filters, add_user_agent,
-        common_http_protocol_options, http_protocol_options, http2_protocol_options, http3_protocol_options,
-        server_name, server_header_transformation, scheme_header_transformation, max_request_headers_kb,
-        stream_idle_timeout, request_timeout, request_headers_timeout, drain_timeout, delayed_close_timeout,
-        access_log, access_log_options, use_remote_address, xff_num_trusted_hops, internal_address_config,
-        skip_xff_append, via, generate_request_id, preserve_external_request_id,
-        always_set_request_id_in_response, forward_client_cert_details, proxy_100_continue, upgrade_configs,
-        normalize_path, merge_slashes, path_with_escaped_slashes_action, request_id_extension,
-        local_reply_config, strip_matching_host_port, stream_error_on_invalid_http_message,
-        strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode, tracing }
+pub fn connection_manager(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &proto::HttpConnectionManager,
+) -> Option<ConnectionManager> {
+    judge(at, message);
+    let stat_prefix = at.non_empty("stat_prefix", &message.stat_prefix);
+    let codec = codec(at, message.codec_type);
+    let common =
+        protocol::common(&at.field("common_http_protocol_options"), &message.common_http_protocol_options);
+    let stream_error = wkt::flag(&message.stream_error_on_invalid_http_message, false);
+    let filters = http_filters::chain(cx, at, "http_filters", &message.http_filters);
+    let routes = routes(cx, at, message.route_specifier.as_ref());
+    let kb = wkt::u32_in(
+        at,
+        "max_request_headers_kb",
+        &message.max_request_headers_kb,
+        HEADERS_KB.0,
+        1,
+        HEADERS_KB.1,
+    );
+    let inner_strip = matches!(&message.strip_port_mode, Some(inner::StripPortMode::StripAnyHostPort(true)));
+    if inner_strip && message.strip_matching_host_port {
+        at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
+    }
+    Some(ConnectionManager {
+        stat_prefix: stat_prefix?.into(),
+        codec: codec?,
+        routes: routes?,
+        suppress_envoy_headers: suppressed(&filters),
+        filters,
+        logs: access_log::logs(cx, at, "access_log", &message.access_log),
+        use_remote_address: wkt::flag(&message.use_remote_address, false),
+        xff_num_trusted_hops: message.xff_num_trusted_hops,
+        skip_xff_append: message.skip_xff_append,
+        internal: internal(at, &message.internal_address_config),
+        via: Some(message.via.as_str().into()).filter(|v: &Box<str>| !v.is_empty()),
+        request_ids: RequestIds {
+            generate: wkt::flag(&message.generate_request_id, true),
+            preserve_external: message.preserve_external_request_id,
+            in_response: message.always_set_request_id_in_response,
+        },
+        server_name: if message.server_name.is_empty() {
+            "envoy".into()
+        } else {
+            message.server_name.as_str().into()
+        },
+        server_header: server_header(at, message.server_header_transformation)?,
+        add_user_agent: wkt::flag(&message.add_user_agent, false)
+            .then(|| (cx.node.id.clone(), cx.node.cluster.clone())),
+        client_cert: options::client_cert(at, message.forward_client_cert_details)?,
+        append_x_forwarded_port: message.append_x_forwarded_port,
+        scheme_override: message
+            .scheme_header_transformation
+            .as_ref()
+            .and_then(|m| options::scheme(&at.field("scheme_header_transformation"), m)),
+        normalize_path: message.normalize_path.as_ref().map_or_else(|| by_runtime(cx), |v| v.value),
+        merge_slashes: message.merge_slashes,
+        escaped_slashes: escaped(at, message.path_with_escaped_slashes_action)?,
+        reject_fragment: options::guard(cx, "http_reject_path_with_fragment", true),
+        strip_any_host_port: inner_strip,
+        strip_matching_host_port: message.strip_matching_host_port,
+        strip_trailing_host_dot: message.strip_trailing_host_dot,
+        underscores: common.underscores,
+        proxy_100_continue: message.proxy_100_continue,
+        max_request_headers: (kb as usize).saturating_mul(1024),
+        max_headers_count: common.max_headers_count,
+        idle_timeout: common.idle_timeout,
+        stream_idle_timeout: wkt::timeout(
+            at,
+            "stream_idle_timeout",
+            &message.stream_idle_timeout,
+            Some(STREAM_IDLE),
+        ),
+        request_timeout: wkt::timeout(at, "request_timeout", &message.request_timeout, None),
+        request_headers_timeout: wkt::timeout(
+            at,
+            "request_headers_timeout",
+            &message.request_headers_timeout,
+            None,
+        ),
+        max_stream_duration: common.max_stream_duration,
+        max_connection_duration: common.max_connection_duration,
+        drain_timeout: wkt::duration(at, "drain_timeout", &message.drain_timeout).unwrap_or(DRAIN),
+        delayed_close_timeout: wkt::timeout(
+            at,
+            "delayed_close_timeout",
+            &message.delayed_close_timeout,
+            Some(DELAYED_CLOSE),
+        ),
+        max_requests_per_connection: common.max_requests,
+        http1: protocol::http1(
+            &at.field("http_protocol_options"),
+            &message.http_protocol_options,
+            stream_error,
+        ),
+        http2: protocol::http2(&at.field("http2_protocol_options"), &message.http2_protocol_options),
+        upgrades: options::upgrades(at, &message.upgrade_configs),
+        local_replies: local_reply::config(cx, &at.field("local_reply_config"), &message.local_reply_config),
+    })
+}
+
+/// Every field is named here; those that are used elsewhere are read by [`connection_manager`].
+fn judge(at: &At<'_>, message: &proto::HttpConnectionManager) {
+    crate::ledger!(at, message => proto::HttpConnectionManager { tracing, access_log_options, request_id_extension, http3_protocol_options }
+        elsewhere {
+            codec_type, stat_prefix, http_filters, add_user_agent, common_http_protocol_options,
+            http_protocol_options, http2_protocol_options, server_name, server_header_transformation,
+            scheme_header_transformation, max_request_headers_kb, stream_idle_timeout, request_timeout,
+            request_headers_timeout, drain_timeout, delayed_close_timeout, access_log, use_remote_address,
+            xff_num_trusted_hops, internal_address_config, skip_xff_append, via, generate_request_id,
+            preserve_external_request_id, always_set_request_id_in_response, forward_client_cert_details,
+            proxy_100_continue, upgrade_configs, normalize_path, merge_slashes, path_with_escaped_slashes_action,
+            local_reply_config, strip_matching_host_port, stream_error_on_invalid_http_message,
+            strip_trailing_host_dot, append_x_forwarded_port, route_specifier, strip_port_mode }
         refuse { http1_safe_max_connection_duration, access_log_flush_interval, flush_access_log_on_new_request,
             original_ip_detection_extensions, early_header_mutation_extensions, forward_client_cert_matcher,
             represent_ipv4_remote_address_as_ipv4_mapped_ipv6, path_normalization_options, proxy_status_config,
@@ -44,72 +148,6 @@ pub fn connection_manager(cx: &Cx<'_>, at: &At<'_>, message: &proto::HttpConnect
     options::access_log_options(at, access_log_options);
     options::request_id_extension(at, request_id_extension);
     protocol::no_http3(at, "http3_protocol_options", http3_protocol_options.is_some());
-    let stat_prefix = at.non_empty("stat_prefix", stat_prefix);
-    let codec = codec(at, *codec_type);
-    let common = protocol::common(&at.field("common_http_protocol_options"), common_http_protocol_options);
-    let stream_error = wkt::flag(stream_error_on_invalid_http_message, false);
-    let filters = http_filters::chain(cx, at, "http_filters", http_filters);
-    let routes = routes(cx, at, route_specifier.as_ref());
-    let kb = wkt::u32_in(at, "max_request_headers_kb", max_request_headers_kb, HEADERS_KB.0, 1, HEADERS_KB.1);
-    let inner_strip = matches!(strip_port_mode, Some(inner::StripPortMode::StripAnyHostPort(true)));
-    if inner_strip && *strip_matching_host_port {
-        at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
-    }
-    Some(ConnectionManager {
-        stat_prefix: stat_prefix?.into(),
-        codec: codec?,
-        routes: routes?,
-        suppress_envoy_headers: suppressed(&filters),
-        filters,
-        logs: access_log::logs(cx, at, "access_log", access_log),
-        use_remote_address: wkt::flag(use_remote_address, false),
-        xff_num_trusted_hops: *xff_num_trusted_hops,
-        skip_xff_append: *skip_xff_append,
-        internal: internal(at, internal_address_config),
-        via: Some(via.as_str().into()).filter(|v: &Box<str>| !v.is_empty()),
-        request_ids: RequestIds {
-            generate: wkt::flag(generate_request_id, true),
-            preserve_external: *preserve_external_request_id,
-            in_response: *always_set_request_id_in_response,
-        },
-        server_name: if server_name.is_empty() { "envoy".into() } else { server_name.as_str().into() },
-        server_header: server_header(at, *server_header_transformation)?,
-        add_user_agent: wkt::flag(add_user_agent, false).then(|| (cx.node.id.clone(), cx.node.cluster.clone())),
-        client_cert: options::client_cert(at, *forward_client_cert_details)?,
-        append_x_forwarded_port: *append_x_forwarded_port,
-        scheme_override: scheme_header_transformation
-            .as_ref()
-            .and_then(|m| options::scheme(&at.field("scheme_header_transformation"), m)),
-        normalize_path: normalize_path.as_ref().map_or_else(|| by_runtime(cx), |v| v.value),
-        merge_slashes: *merge_slashes,
-        escaped_slashes: escaped(at, *path_with_escaped_slashes_action)?,
-        reject_fragment: options::guard(cx, "http_reject_path_with_fragment", true),
-        strip_any_host_port: inner_strip,
-        strip_matching_host_port: *strip_matching_host_port,
-        strip_trailing_host_dot: *strip_trailing_host_dot,
-        underscores: common.underscores,
-        proxy_100_continue: *proxy_100_continue,
-        max_request_headers: (kb as usize).saturating_mul(1024),
-        max_headers_count: common.max_headers_count,
-        idle_timeout: common.idle_timeout,
-        stream_idle_timeout: wkt::timeout(at, "stream_idle_timeout", stream_idle_timeout, Some(STREAM_IDLE)),
-        request_timeout: wkt::timeout(at, "request_timeout", request_timeout, None),
-        request_headers_timeout: wkt::timeout(at, "request_headers_timeout", request_headers_timeout, None),
-        max_stream_duration: common.max_stream_duration,
-        max_connection_duration: common.max_connection_duration,
-        drain_timeout: wkt::duration(at, "drain_timeout", drain_timeout).unwrap_or(DRAIN),
-        delayed_close_timeout: wkt::timeout(
-            at,
-            "delayed_close_timeout",
-            delayed_close_timeout,
-            Some(DELAYED_CLOSE),
-        ),
-        max_requests_per_connection: common.max_requests,
-        http1: protocol::http1(&at.field("http_protocol_options"), http_protocol_options, stream_error),
-        http2: protocol::http2(&at.field("http2_protocol_options"), http2_protocol_options),
-        upgrades: options::upgrades(at, upgrade_configs),
-        local_replies: local_reply::config(cx, &at.field("local_reply_config"), local_reply_config),
-    })
 }
 
 fn by_runtime(cx: &Cx<'_>) -> bool {
@@ -198,6 +236,10 @@ pub fn config_source(at: &At<'_>, message: Option<&core::ConfigSource>) {
 }
 
 /// The connection manager in an `Arc`.
-pub fn shared(cx: &Cx<'_>, at: &At<'_>, message: &proto::HttpConnectionManager) -> Option<Arc<ConnectionManager>> {
+pub fn shared(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &proto::HttpConnectionManager,
+) -> Option<Arc<ConnectionManager>> {
     connection_manager(cx, at, message).map(Arc::new)
 }

@@ -58,7 +58,9 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &HttpFilter) -> Option<(&'static Facto
         None => None,
     };
     let wanted = config.map_or(slot, any::type_name);
-    let found = filter::factories().iter().find(|f| if config.is_some() { f.type_name == wanted } else { f.name == slot });
+    let found = filter::factories()
+        .iter()
+        .find(|f| if config.is_some() { f.type_name == wanted } else { f.name == slot });
     let Some(factory) = found else {
         if !is_optional {
             let here = at.field("typed_config");
@@ -68,7 +70,11 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &HttpFilter) -> Option<(&'static Facto
     };
     let bytes = config.map(|config| config.value.as_slice()).unwrap_or_default();
     let compiled = (factory.config)(cx, &at.field("typed_config"), bytes)?;
-    let plugin =
-        PluginConfig { name: slot.into(), type_name: factory.type_name, config: compiled, disabled: *disabled };
+    let plugin = PluginConfig {
+        name: slot.into(),
+        type_name: factory.type_name,
+        config: compiled,
+        disabled: *disabled,
+    };
     Some((factory, plugin))
 }

@@ -18,7 +18,12 @@ const FILTERS_TIMEOUT: Duration = Duration::from_secs(15);
 const BUFFER: u32 = 1 << 20;
 
 /// A listener. `name`: what it is called when it has no name of its own.
-pub fn listener(cx: &Cx<'_>, at: &At<'_>, message: &proto::Listener, name_if_none: &str) -> Option<Arc<Listener>> {
+pub fn listener(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &proto::Listener,
+    name_if_none: &str,
+) -> Option<Arc<Listener>> {
     crate::ledger!(at, message => proto::Listener { name, address, additional_addresses, stat_prefix, filter_chains,
         use_original_dst, default_filter_chain, per_connection_buffer_limit_bytes, deprecated_v1, listener_filters,
         listener_filters_timeout, continue_on_listener_filters_timeout, transparent, freebind,
@@ -163,7 +168,11 @@ fn expand(m: &ChainMatch) -> Vec<Rule<'_>> {
         None,
         None,
     )];
-    fn grow<'a, T>(rules: &mut Vec<Rule<'a>>, values: &[Option<&'a T>], set: impl Fn(&mut Rule<'a>, Option<&'a T>)) {
+    fn grow<'a, T>(
+        rules: &mut Vec<Rule<'a>>,
+        values: &[Option<&'a T>],
+        set: impl Fn(&mut Rule<'a>, Option<&'a T>),
+    ) {
         let old = std::mem::take(rules);
         let all = old.iter().flat_map(|rule| values.iter().map(move |value| (*rule, *value)));
         rules.extend(all.take(MAX_RULES).map(|(mut rule, value)| {

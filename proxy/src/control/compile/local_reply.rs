@@ -26,7 +26,8 @@ fn mapper(cx: &Cx<'_>, at: &At<'_>, message: &proto::ResponseMapper) -> Option<R
     let filter = at.required("filter", filter.as_ref())?;
     let when = access_log::reply_test(cx, &at.field("filter"), filter);
     let status = status_code.as_ref();
-    let status = status.and_then(|_| u16::try_from(wkt::u32_in(at, "status_code", status_code, 200, 200, 599)).ok());
+    let status =
+        status.and_then(|_| u16::try_from(wkt::u32_in(at, "status_code", status_code, 200, 200, 599)).ok());
     let body = match body {
         None => None,
         Some(source) => {

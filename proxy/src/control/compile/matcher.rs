@@ -52,13 +52,19 @@ fn replacement(at: &At<'_>, text: &str, groups: usize) -> Option<Box<[u8]>> {
                 Some(digit) if digit.is_ascii_digit() => {
                     let group = digit.to_digit(10).unwrap_or(0) as usize;
                     if group >= groups {
-                        at.error(format!("refers to group {group}, the pattern has {}", groups.saturating_sub(1)));
+                        at.error(format!(
+                            "refers to group {group}, the pattern has {}",
+                            groups.saturating_sub(1)
+                        ));
                         return None;
                     }
                     out.push_str(&format!("${{{group}}}"));
                 }
                 _ => {
-                    at.error_with("has a backslash that is followed by neither a digit nor a backslash", r"write \\");
+                    at.error_with(
+                        "has a backslash that is followed by neither a digit nor a backslash",
+                        r"write \\",
+                    );
                     return None;
                 }
             },
@@ -130,8 +136,12 @@ fn header_test(cx: &Cx<'_>, at: &At<'_>, specifier: &HeaderMatchSpecifier) -> Op
         }
         HeaderMatchSpecifier::StringMatch(message) => string(cx, &at.field("string_match"), message)?,
         HeaderMatchSpecifier::ExactMatch(text) => exact(text, false),
-        HeaderMatchSpecifier::PrefixMatch(text) => StringMatch::Prefix(needle(at, "prefix_match", text)?, false),
-        HeaderMatchSpecifier::SuffixMatch(text) => StringMatch::Suffix(needle(at, "suffix_match", text)?, false),
+        HeaderMatchSpecifier::PrefixMatch(text) => {
+            StringMatch::Prefix(needle(at, "prefix_match", text)?, false)
+        }
+        HeaderMatchSpecifier::SuffixMatch(text) => {
+            StringMatch::Suffix(needle(at, "suffix_match", text)?, false)
+        }
         HeaderMatchSpecifier::ContainsMatch(text) => {
             StringMatch::Contains(needle(at, "contains_match", text)?, false)
         }

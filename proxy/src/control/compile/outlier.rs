@@ -33,11 +33,13 @@ pub fn outlier(at: &At<'_>, message: &proto::OutlierDetection) -> Outlier {
         ("enforcing_failure_percentage_local_origin", enforcing_failure_percentage_local_origin),
     ] {
         if wkt::u32_opt(value).is_some_and(|v| v > 0) {
-            at.field(field).error_with("ejection by rate is not supported by this release", "set it to 0 or remove it");
+            at.field(field)
+                .error_with("ejection by rate is not supported by this release", "set it to 0 or remove it");
         }
     }
     at.refuse("detect_degraded_hosts", wkt::flag(detect_degraded_hosts, false));
-    let percent = |field, value: &Option<UInt32Value>, default| wkt::u32_in(at, field, value, default, 0, 100);
+    let percent =
+        |field, value: &Option<UInt32Value>, default| wkt::u32_in(at, field, value, default, 0, 100);
     let base = wkt::positive(at, "base_ejection_time", base_ejection_time).unwrap_or(Duration::from_secs(30));
     let longest = wkt::positive(at, "max_ejection_time", max_ejection_time);
     if longest.is_some_and(|longest| longest < base) {
@@ -70,7 +72,12 @@ pub fn outlier(at: &At<'_>, message: &proto::OutlierDetection) -> Outlier {
 }
 
 /// Limits of the default and the high priority.
-pub fn circuit_breakers(cx: &Cx<'_>, at: &At<'_>, name: &str, message: Option<&proto::CircuitBreakers>) -> [Thresholds; 2] {
+pub fn circuit_breakers(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    name: &str,
+    message: Option<&proto::CircuitBreakers>,
+) -> [Thresholds; 2] {
     let mut all = [Thresholds::default(); 2];
     if let Some(message) = message {
         crate::ledger!(at, message => proto::CircuitBreakers { thresholds } refuse { per_host_thresholds });

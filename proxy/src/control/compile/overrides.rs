@@ -13,7 +13,8 @@ use weir_proto::google::protobuf::Any;
 pub fn overrides(cx: &Cx<'_>, at: &At<'_>, map: &HashMap<String, Any>) -> FilterOverrides {
     let mut names: Vec<_> = map.iter().collect();
     names.sort_by_key(|(name, _)| name.as_str());
-    let one = |(name, config): (&String, &Any)| one(cx, &at.key("typed_per_filter_config", name), name, config);
+    let one =
+        |(name, config): (&String, &Any)| one(cx, &at.key("typed_per_filter_config", name), name, config);
     FilterOverrides(names.into_iter().filter_map(one).collect())
 }
 
@@ -36,7 +37,8 @@ fn one(cx: &Cx<'_>, at: &At<'_>, name: &str, config: &Any) -> Option<FilterOverr
 
 fn plugin(cx: &Cx<'_>, at: &At<'_>, name: &str, config: &Any, optional: bool) -> Option<FilterOverride> {
     let kind = any::type_name(config);
-    let Some(compile) = filter::factories().iter().find_map(|f| f.route_config.filter(|r| r.0 == kind)) else {
+    let Some(compile) = filter::factories().iter().find_map(|f| f.route_config.filter(|r| r.0 == kind))
+    else {
         if !optional {
             at.unsupported(&format!("a per-route configuration of type '{kind}'"));
         }

@@ -51,7 +51,8 @@ pub fn common(at: &At<'_>, message: &Option<core::HttpProtocolOptions>) -> Commo
         max_requests_per_connection } refuse { max_connection_duration_jitter });
     let action = wkt::enumeration(at, "headers_with_underscores_action", *headers_with_underscores_action);
     let kb = max_response_headers_kb.as_ref();
-    let kb = kb.map(|_| wkt::u32_in(at, "max_response_headers_kb", max_response_headers_kb, 60, 1, MAX_RESPONSE_KB));
+    let kb = kb
+        .map(|_| wkt::u32_in(at, "max_response_headers_kb", max_response_headers_kb, 60, 1, MAX_RESPONSE_KB));
     Common {
         idle_timeout: wkt::timeout(at, "idle_timeout", idle_timeout, Some(IDLE)),
         max_connection_duration: wkt::timeout(at, "max_connection_duration", max_connection_duration, None),
@@ -84,7 +85,9 @@ pub fn http1(at: &At<'_>, message: &Option<core::Http1ProtocolOptions>, stream_e
         default_host: Some(default_host_for_http_10).filter(|h| !h.is_empty()).map(|h| h.as_str().into()),
         trailers: *enable_trailers,
         allow_chunked_length: *allow_chunked_length,
-        proper_case: header_key_format.as_ref().is_some_and(|m| proper_case(&at.field("header_key_format"), m)),
+        proper_case: header_key_format
+            .as_ref()
+            .is_some_and(|m| proper_case(&at.field("header_key_format"), m)),
         stream_error_on_invalid: wkt::flag(override_stream_error_on_invalid_http_message, stream_error),
     }
 }

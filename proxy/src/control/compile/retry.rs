@@ -8,8 +8,8 @@ use std::time::Duration;
 use weir_proto::any;
 use weir_proto::envoy::config::route::v3 as route;
 use weir_proto::envoy::config::route::v3::retry_policy::{
-    RateLimitedRetryBackOff, ResetHeader as ProtoResetHeader, ResetHeaderFormat, RetryBackOff, RetryHostPredicate,
-    retry_host_predicate::ConfigType,
+    RateLimitedRetryBackOff, ResetHeader as ProtoResetHeader, ResetHeaderFormat, RetryBackOff,
+    RetryHostPredicate, retry_host_predicate::ConfigType,
 };
 use weir_proto::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
 use weir_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
@@ -32,7 +32,12 @@ pub fn policy(cx: &Cx<'_>, at: &At<'_>, message: &route::RetryPolicy) -> Option<
         per_try_idle_timeout: wkt::timeout(at, "per_try_idle_timeout", per_try_idle_timeout, None),
         retriable_status_codes: statuses(at, retriable_status_codes),
         retriable_headers: matcher::headers(cx, at, "retriable_headers", retriable_headers),
-        retriable_request_headers: matcher::headers(cx, at, "retriable_request_headers", retriable_request_headers),
+        retriable_request_headers: matcher::headers(
+            cx,
+            at,
+            "retriable_request_headers",
+            retriable_request_headers,
+        ),
         host_selection_attempts: u32::try_from(*host_selection_retry_max_attempts).unwrap_or(0).max(1),
         ..RetryPolicy::default()
     };

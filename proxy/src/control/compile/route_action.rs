@@ -5,13 +5,15 @@ use super::{Cx, header_ops, matcher, overrides, retry, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::route_action::{
-    ClusterChoice, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Weighted, WeightedCluster, WeightedEntry,
+    ClusterChoice, Forward, HostRewrite, MaxStreamDuration, PathRewrite, Weighted, WeightedCluster,
+    WeightedEntry,
 };
 use std::time::Duration;
 use weir_proto::envoy::config::core::v3::RoutingPriority;
 use weir_proto::envoy::config::route::v3 as route;
 use weir_proto::envoy::config::route::v3::route_action::{
-    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier, MaxStreamDuration as ProtoMaxDuration,
+    ClusterNotFoundResponseCode, ClusterSpecifier, HostRewriteSpecifier,
+    MaxStreamDuration as ProtoMaxDuration,
 };
 use weir_proto::envoy::config::route::v3::weighted_cluster::{
     ClusterWeight, RandomValueSpecifier, cluster_weight::HostRewriteSpecifier as WeightHost,
@@ -107,11 +109,16 @@ fn weighted(cx: &Cx<'_>, at: &At<'_>, message: &route::WeightedCluster) -> Optio
         return None;
     }
     if total > u64::from(u32::MAX) {
-        at.bad("clusters", format!("The sum of weights of all weighted clusters exceeds {}: {total}", u32::MAX));
+        at.bad(
+            "clusters",
+            format!("The sum of weights of all weighted clusters exceeds {}: {total}", u32::MAX),
+        );
         return None;
     }
     let (header, use_hash_policy) = match random_value_specifier {
-        Some(RandomValueSpecifier::HeaderName(name)) => (Some(wkt::header_name(at, "header_name", name)?), false),
+        Some(RandomValueSpecifier::HeaderName(name)) => {
+            (Some(wkt::header_name(at, "header_name", name)?), false)
+        }
         Some(RandomValueSpecifier::UseHashPolicy(flag)) => (None, flag.value),
         None => (None, false),
     };
@@ -149,7 +156,8 @@ fn entry(cx: &Cx<'_>, at: &At<'_>, message: &ClusterWeight, prefix: &str) -> Opt
         at.non_empty("host_rewrite_literal", host).map(|host| host.as_bytes().into())
     });
     Some(WeightedEntry {
-        weight: by_runtime.map_or(wkt::u32_opt(weight).unwrap_or(0), |w| u32::try_from(w).unwrap_or(u32::MAX)),
+        weight: by_runtime
+            .map_or(wkt::u32_opt(weight).unwrap_or(0), |w| u32::try_from(w).unwrap_or(u32::MAX)),
         mutations: header_ops::mutations(at, &lists),
         filters: overrides::overrides(cx, at, typed_per_filter_config),
         host_rewrite,
@@ -188,7 +196,8 @@ fn host(cx: &Cx<'_>, at: &At<'_>, specifier: &HostRewriteSpecifier) -> Option<Ho
             wkt::header_name(at, "host_rewrite_header", name).map(HostRewrite::Header)
         }
         HostRewriteSpecifier::HostRewritePathRegex(message) => {
-            let (regex, replacement) = matcher::substitution(cx, &at.field("host_rewrite_path_regex"), message)?;
+            let (regex, replacement) =
+                matcher::substitution(cx, &at.field("host_rewrite_path_regex"), message)?;
             Some(HostRewrite::PathRegex(regex, replacement))
         }
         HostRewriteSpecifier::HostRewrite(_) => {

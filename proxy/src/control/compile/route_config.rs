@@ -51,8 +51,9 @@ pub fn route_config(
         response_remove: response_headers_to_remove,
     };
     let hosts = virtual_hosts.iter().enumerate();
-    let hosts: Box<[Arc<VirtualHost>]> =
-        hosts.filter_map(|(i, m)| virtual_host::virtual_host(cx, &at.item("virtual_hosts", i), m, limit)).collect();
+    let hosts: Box<[Arc<VirtualHost>]> = hosts
+        .filter_map(|(i, m)| virtual_host::virtual_host(cx, &at.item("virtual_hosts", i), m, limit))
+        .collect();
     unique_names(at, virtual_hosts);
     Some(Arc::new(RouteConfig {
         name: name.as_str().into(),

@@ -32,7 +32,9 @@ fn path_match(cx: &Cx<'_>, at: &At<'_>, specifier: &PathSpecifier) -> Option<Pat
     Some(match specifier {
         PathSpecifier::Prefix(text) => PathMatch::Prefix(text.as_bytes().into()),
         PathSpecifier::Path(text) => PathMatch::Exact(text.as_bytes().into()),
-        PathSpecifier::SafeRegex(message) => PathMatch::Regex(matcher::regex(cx, &at.field("safe_regex"), message)?),
+        PathSpecifier::SafeRegex(message) => {
+            PathMatch::Regex(matcher::regex(cx, &at.field("safe_regex"), message)?)
+        }
         PathSpecifier::PathSeparatedPrefix(text) => {
             if !text.starts_with('/') || text.ends_with('/') || text.contains(['?', '#']) {
                 at.bad(

@@ -73,7 +73,11 @@ fn deprecated(at: &At<'_>, old: &Deprecated<'_>) -> UpstreamHttp {
     build(protocol, &common, http1, http2, old.max_requests)
 }
 
-fn extension(at: &At<'_>, message: &proto::HttpProtocolOptions, max_requests: Option<u32>) -> Option<UpstreamHttp> {
+fn extension(
+    at: &At<'_>,
+    message: &proto::HttpProtocolOptions,
+    max_requests: Option<u32>,
+) -> Option<UpstreamHttp> {
     crate::ledger!(at, message => proto::HttpProtocolOptions { common_http_protocol_options,
         upstream_http_protocol_options, upstream_protocol_options }
         refuse { http_filters, header_validation_config, outlier_detection, request_mirror_policies, hash_policy,
@@ -104,7 +108,10 @@ fn extension(at: &At<'_>, message: &proto::HttpProtocolOptions, max_requests: Op
     Some(build(protocol, &common, http1, http2, common.max_requests.or(max_requests)))
 }
 
-fn explicit(at: &At<'_>, message: &inner::ExplicitHttpConfig) -> Option<(UpstreamProtocol, Http1Options, Http2Options)> {
+fn explicit(
+    at: &At<'_>,
+    message: &inner::ExplicitHttpConfig,
+) -> Option<(UpstreamProtocol, Http1Options, Http2Options)> {
     crate::ledger!(at, message => inner::ExplicitHttpConfig { protocol_config });
     match at.required("protocol_config", protocol_config.as_ref())? {
         ProtocolConfig::HttpProtocolOptions(message) => {

@@ -1,6 +1,8 @@
 //! `VirtualHost` and `Route`.
 
-use super::{Cx, action_parts as parts, header_ops, metadata, overrides, retry, route_action, route_match, wkt};
+use super::{
+    Cx, action_parts as parts, header_ops, metadata, overrides, retry, route_action, route_match, wkt,
+};
 use crate::base::ledger::At;
 use crate::model::route::{RequireTls, Route, VirtualHost};
 use crate::model::route_action::Action;

@@ -46,7 +46,14 @@ pub fn positive(at: &At<'_>, field: &str, value: &Option<pb::Duration>) -> Optio
 }
 
 /// A wrapped number inside `low..=high`; absent gives the default.
-pub fn u32_in(at: &At<'_>, field: &str, value: &Option<pb::UInt32Value>, default: u32, low: u32, high: u32) -> u32 {
+pub fn u32_in(
+    at: &At<'_>,
+    field: &str,
+    value: &Option<pb::UInt32Value>,
+    default: u32,
+    low: u32,
+    high: u32,
+) -> u32 {
     let Some(value) = value.as_ref().map(|v| v.value) else { return default };
     if !(low..=high).contains(&value) {
         at.bad(field, format!("is {value}, must be between {low} and {high}"));
@@ -55,7 +62,14 @@ pub fn u32_in(at: &At<'_>, field: &str, value: &Option<pb::UInt32Value>, default
 }
 
 /// As [`u32_in`] for 64 bits.
-pub fn u64_in(at: &At<'_>, field: &str, value: &Option<pb::UInt64Value>, default: u64, low: u64, high: u64) -> u64 {
+pub fn u64_in(
+    at: &At<'_>,
+    field: &str,
+    value: &Option<pb::UInt64Value>,
+    default: u64,
+    low: u64,
+    high: u64,
+) -> u64 {
     let Some(value) = value.as_ref().map(|v| v.value) else { return default };
     if !(low..=high).contains(&value) {
         at.bad(field, format!("is {value}, must be between {low} and {high}"));

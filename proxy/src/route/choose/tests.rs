@@ -70,8 +70,14 @@ fn found(config: &RouteConfig, authority: &str) -> Option<usize> {
 
 #[test]
 fn virtual_hosts_are_found_as_envoy_does() {
-    let domains: &[&[&str]] =
-        &[&["foo.bar.com", "foo.bar.com:8080"], &["*.bar.com"], &["*-x.bar.com"], &["foo.*"], &["foo.bar.*"], &["*"]];
+    let domains: &[&[&str]] = &[
+        &["foo.bar.com", "foo.bar.com:8080"],
+        &["*.bar.com"],
+        &["*-x.bar.com"],
+        &["foo.*"],
+        &["foo.bar.*"],
+        &["*"],
+    ];
     let mut config = config(domains);
     for (authority, want) in [
         ("foo.bar.com", 0),
@@ -119,7 +125,12 @@ fn path_kinds_match_as_envoy_does() {
     for (path, wanted, yes, no) in [
         (PathMatch::Exact(bytes("/exact")), "/exact", vec!["/exact", "/exact?x"], vec!["/exact/", "/EXACT"]),
         (PathMatch::Prefix(bytes("/p")), "/p", vec!["/p", "/pa", "/p?x"], vec!["/", "/P"]),
-        (PathMatch::PathSeparatedPrefix(bytes("/psp")), "/psp", vec!["/psp", "/psp/a", "/psp?x"], vec!["/pspa"]),
+        (
+            PathMatch::PathSeparatedPrefix(bytes("/psp")),
+            "/psp",
+            vec!["/psp", "/psp/a", "/psp?x"],
+            vec!["/pspa"],
+        ),
     ] {
         let host = host(vec![plain_route(0, path, true)]);
         yes.iter().for_each(|p| assert!(chosen(&host, p).is_some(), "{wanted} {p}"));

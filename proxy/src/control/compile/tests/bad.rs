@@ -1,1 +1,334 @@
-//! Bootstraps that must be refused, each with the field path of its mistake.
+//! Bootstraps that must be refused, each with the field path and a piece of the text of its mistake.
+
+#![allow(clippy::too_many_lines)] // Tables of cases.
+
+use super::*;
+
+pub(super) fn errors(text: &str) -> Vec<CompileError> {
+    match compile(text) {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors,
+    }
+}
+
+#[track_caller]
+pub(super) fn refused(text: &str, path: &str, piece: &str) {
+    let errors = errors(text);
+    let found = errors.iter().any(|e| e.path == path && e.to_string().contains(piece));
+    let all: Vec<_> = errors.iter().map(ToString::to_string).collect();
+    assert!(found, "wanted {path}: ..{piece}..\nfound:\n{}\nin:\n{text}", all.join("\n"));
+    assert_eq!(errors.len(), 1, "more than one mistake:\n{}\nin:\n{text}", all.join("\n"));
+}
+
+const PLACE: &str = "static_resources.listeners[0]";
+const ADDRESS: &str = "address: {socket_address: {address: 127.0.0.1, port_value: 1}}";
+
+fn listener_with(rest: &str) -> String {
+    format!("{{static_resources: {{listeners: [{{name: l, {rest}}}], clusters: [{{name: c}}]}}}}")
+}
+
+fn filter(kind: &str, fields: &str) -> String {
+    format!("{{name: f, typed_config: {{'@type': type.googleapis.com/{kind}, {fields}}}}}")
+}
+
+fn chain(filter: &str) -> String {
+    format!("filter_chains: [{{filters: [{filter}]}}]")
+}
+
+fn tcp(fields: &str) -> String {
+    filter("envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy", fields)
+}
+
+const ROUTER: &str =
+    "{name: r, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}";
+
+fn manager(fields: &str) -> String {
+    let hcm = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+    listener_with(&format!("{ADDRESS}, {}", chain(&filter(hcm, &format!("stat_prefix: h, {fields}")))))
+}
+
+pub(super) fn with_routes(route_config: &str) -> String {
+    manager(&format!("http_filters: [{ROUTER}], route_config: {{{route_config}}}"))
+}
+
+pub(super) fn with_host(fields: &str) -> String {
+    with_routes(&format!("virtual_hosts: [{{name: v, domains: ['*'], {fields}}}]"))
+}
+
+pub(super) fn with_route(fields: &str) -> String {
+    with_host(&format!("routes: [{{{fields}}}]"))
+}
+
+pub(super) fn with_action(fields: &str) -> String {
+    with_route(&format!("match: {{prefix: /}}, route: {{{fields}}}"))
+}
+
+pub(super) fn with_match(fields: &str) -> String {
+    with_route(&format!("match: {{{fields}}}, route: {{cluster: c}}"))
+}
+
+pub(super) fn cluster_with(fields: &str) -> String {
+    format!("{{static_resources: {{clusters: [{{name: c, {fields}}}]}}}}")
+}
+
+const HCM: &str = "static_resources.listeners[0].filter_chains[0].filters[0].typed_config";
+
+pub(super) fn in_hcm(path: &str) -> String {
+    format!("{HCM}.{path}")
+}
+
+pub(super) fn in_route(path: &str) -> String {
+    in_hcm(&format!("route_config.virtual_hosts[0].routes[0].{path}"))
+}
+
+#[test]
+fn bootstrap_fields() {
+    for (text, path, piece) in [
+        ("header_prefix: x", "header_prefix", "not supported by this release"),
+        ("dynamic_resources: {}", "dynamic_resources", "not supported"),
+        ("static_resources: {secrets: [{name: s}]}", "static_resources.secrets", "not supported"),
+        (
+            "admin: {address: {socket_address: {address: x, port_value: 1}}}",
+            "admin.address.socket_address.address",
+            "malformed IP address: x",
+        ),
+        (
+            "layered_runtime: {layers: [{name: a, rtds_layer: {}}]}",
+            "layered_runtime.layers[0].rtds_layer",
+            "RTDS",
+        ),
+        (
+            "layered_runtime: {layers: [{name: a, admin_layer: {}}, {name: a, admin_layer: {}}]}",
+            "layered_runtime.layers[1].name",
+            "Duplicate layer name",
+        ),
+        ("cluster_manager: {local_cluster_name: x}", "cluster_manager.local_cluster_name", "not supported"),
+        (
+            "cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: 5}}}",
+            "cluster_manager.upstream_bind_config.source_address.port_value",
+            "source port",
+        ),
+        ("overload_manager: {actions: [{name: x}]}", "overload_manager.actions", "not supported"),
+    ] {
+        refused(&format!("{{{text}}}"), path, piece);
+    }
+}
+
+#[test]
+fn listeners() {
+    let good = chain(&tcp("stat_prefix: t, cluster: c"));
+    let place = |path: &str| format!("{PLACE}.{path}");
+    for (rest, path, piece) in [
+        (good.clone(), place("address"), "must be set"),
+        (
+            format!("address: {{socket_address: {{address: localhost, port_value: 1}}}}, {good}"),
+            place("address.socket_address.address"),
+            "malformed",
+        ),
+        (
+            format!("address: {{socket_address: {{address: '::1', port_value: 70000}}}}, {good}"),
+            place("address.socket_address.port_value"),
+            "65535",
+        ),
+        (
+            format!("address: {{socket_address: {{protocol: UDP, address: '::1', port_value: 7}}}}, {good}"),
+            place("address.socket_address.protocol"),
+            "UDP",
+        ),
+        (format!("address: {{pipe: {{path: ''}}}}, {good}"), place("address.pipe.path"), "must not be empty"),
+        (format!("{ADDRESS}"), place("filter_chains"), "no filter chains specified"),
+        (
+            format!("{ADDRESS}, udp_listener_config: {{}}, {good}"),
+            place("udp_listener_config"),
+            "not supported",
+        ),
+        (format!("{ADDRESS}, use_original_dst: true, {good}"), place("use_original_dst"), "not supported"),
+        (format!("{ADDRESS}, filter_chains: [{{}}]"), place("filter_chains[0]"), "without filters"),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}}}}, filters: [{}]}}]",
+                tcp("stat_prefix: t, cluster: c")
+            ),
+            place("filter_chains[0].transport_socket.typed_config"),
+            "DownstreamTlsContext",
+        ),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{filters: [{0}]}}, {{filters: [{0}]}}]",
+                tcp("stat_prefix: t, cluster: c")
+            ),
+            place("filter_chains[1].filter_chain_match"),
+            "overlapping matching rules",
+        ),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{filter_chain_match: {{server_names: ['a.*']}}, filters: [{}]}}]",
+                tcp("stat_prefix: t, cluster: c")
+            ),
+            place("filter_chains[0].filter_chain_match.server_names[0]"),
+            "partial wildcards",
+        ),
+        (
+            format!("{ADDRESS}, filter_chains: [{{filters: [{0}, {0}]}}]", tcp("stat_prefix: t, cluster: c")),
+            place("filter_chains[0].filters[0]"),
+            "must be the last filter",
+        ),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{filters: [{}]}}]",
+                filter("envoy.extensions.filters.network.echo.v3.Echo", "")
+            ),
+            place("filter_chains[0].filters[0].typed_config"),
+            "envoy.extensions.filters.network.echo.v3.Echo",
+        ),
+        (
+            format!(
+                "{ADDRESS}, listener_filters: [{}], {good}",
+                filter("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "")
+            ),
+            place("listener_filters[0].typed_config"),
+            "tls_inspector",
+        ),
+        (
+            format!("{ADDRESS}, additional_addresses: [{{{ADDRESS}}}], {good}"),
+            place("additional_addresses[0]"),
+            "stands twice",
+        ),
+    ] {
+        refused(&listener_with(&rest), &path, piece);
+    }
+}
+
+#[test]
+fn tcp_proxies() {
+    let place = |path: &str| format!("{HCM}.{path}");
+    for (fields, path, piece) in [
+        ("cluster: c", place("stat_prefix"), "must not be empty"),
+        ("stat_prefix: t", place("cluster_specifier"), "must be set"),
+        (
+            "stat_prefix: t, weighted_clusters: {clusters: [{name: c}]}",
+            place("weighted_clusters.clusters[0].weight"),
+            "at least 1",
+        ),
+        (
+            "stat_prefix: t, cluster: c, tunneling_config: {hostname: x}",
+            place("tunneling_config"),
+            "not supported",
+        ),
+        ("stat_prefix: t, cluster: c, max_connect_attempts: 0", place("max_connect_attempts"), "between 1"),
+        (
+            "stat_prefix: t, cluster: c, max_downstream_connection_duration: 0s",
+            place("max_downstream_connection_duration"),
+            "greater than 0s",
+        ),
+    ] {
+        refused(&listener_with(&format!("{ADDRESS}, {}", chain(&tcp(fields)))), &path, piece);
+    }
+}
+
+#[test]
+fn connection_managers() {
+    let hosts = "route_config: {virtual_hosts: [{name: v, domains: ['*']}]}";
+    let router = format!("http_filters: [{ROUTER}]");
+    let fault = filter("envoy.extensions.filters.http.fault.v3.HTTPFault", "abort: {http_status: 999}");
+    let buffer = filter("envoy.extensions.filters.http.buffer.v3.Buffer", "");
+    let cors = filter("envoy.extensions.filters.http.cors.v3.Cors", "");
+    for (fields, path, piece) in [
+        (format!("{hosts}"), "http_filters", "at least the terminal filter"),
+        (format!("{router}"), "route_specifier", "must be set"),
+        (format!("{router}, scoped_routes: {{}}"), "scoped_routes", "scoped routes"),
+        (
+            format!("{router}, rds: {{config_source: {{ads: {{}}}}}}"),
+            "rds.route_config_name",
+            "must not be empty",
+        ),
+        (
+            format!(
+                "{router}, rds: {{route_config_name: x, config_source: {{path_config_source: {{path: /x}}}}}}"
+            ),
+            "rds.config_source.path_config_source",
+            "use ads",
+        ),
+        (format!("{hosts}, {router}, codec_type: HTTP3"), "codec_type", "HTTP3"),
+        (format!("{hosts}, http_filters: [{cors}]"), "http_filters[0]", "is the last filter"),
+        (
+            format!("{hosts}, http_filters: [{ROUTER}, {cors}, {ROUTER}]"),
+            "http_filters[0]",
+            "must be the last filter",
+        ),
+        (
+            format!("{hosts}, http_filters: [{buffer}, {ROUTER}]"),
+            "http_filters[0].typed_config",
+            "envoy.extensions.filters.http.buffer.v3.Buffer",
+        ),
+        (
+            format!("{hosts}, http_filters: [{fault}, {ROUTER}]"),
+            "http_filters[0].typed_config.abort.http_status",
+            "between 200 and 599",
+        ),
+        (format!("{hosts}, {router}, max_request_headers_kb: 9000"), "max_request_headers_kb", "8192"),
+        (
+            format!("{hosts}, {router}, scheme_header_transformation: {{scheme_to_overwrite: ftp}}"),
+            "scheme_header_transformation.scheme_to_overwrite",
+            "'http' or 'https'",
+        ),
+        (
+            format!(
+                "{hosts}, {router}, upgrade_configs: [{{upgrade_type: websocket}}, {{upgrade_type: WebSocket}}]"
+            ),
+            "upgrade_configs[1]",
+            "Duplicate upgrade",
+        ),
+        (
+            format!("{hosts}, {router}, upgrade_configs: [{{upgrade_type: CONNECT}}]"),
+            "upgrade_configs[0].upgrade_type",
+            "CONNECT",
+        ),
+        (
+            format!("{hosts}, {router}, http2_protocol_options: {{initial_stream_window_size: 100}}"),
+            "http2_protocol_options.initial_stream_window_size",
+            "65535",
+        ),
+        (format!("{hosts}, {router}, request_timeout: -1s"), "request_timeout", "negative"),
+        (
+            format!(
+                "{hosts}, {router}, internal_address_config: {{cidr_ranges: [{{address_prefix: 10.0.0.0, prefix_len: 33}}]}}"
+            ),
+            "internal_address_config.cidr_ranges[0].prefix_len",
+            "between 0 and 32",
+        ),
+        (
+            format!(
+                "{hosts}, {router}, access_log: [{{name: a, typed_config: {{'@type': type.googleapis.com/envoy.extensions.access_loggers.grpc.v3.HttpGrpcAccessLogConfig}}}}]"
+            ),
+            "access_log[0].typed_config",
+            "HttpGrpcAccessLogConfig",
+        ),
+        (
+            format!(
+                "{hosts}, {router}, access_log: [{{name: a, typed_config: {{'@type': type.googleapis.com/envoy.extensions.access_loggers.stream.v3.StdoutAccessLog, log_format: {{text_format_source: {{inline_string: '%NOPE%'}}}}}}}}]"
+            ),
+            "access_log[0].typed_config.log_format.text_format_source",
+            "Not supported field in StreamInfo: NOPE",
+        ),
+        (
+            format!("{hosts}, {router}, local_reply_config: {{mappers: [{{status_code: 400}}]}}"),
+            "local_reply_config.mappers[0].filter",
+            "must be set",
+        ),
+        (
+            format!("{hosts}, {router}, tracing: {{provider: {{name: x}}}}"),
+            "tracing.provider",
+            "tracing provider",
+        ),
+    ] {
+        let path = in_hcm(path);
+        // Two routers in one chain share a name, which is a second mistake of its own.
+        let fields = fields.replacen(
+            &format!("{cors}, {ROUTER}"),
+            &format!("{cors}, {}", ROUTER.replace("name: r,", "name: r2,")),
+            1,
+        );
+        refused(&manager(&fields), &path, piece);
+    }
+}

@@ -30,7 +30,9 @@ fn bench(kind: &str) -> String {
 }
 
 fn shown(result: Result<Compiled, Vec<CompileError>>) -> Compiled {
-    result.unwrap_or_else(|errors| panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
+    result.unwrap_or_else(|errors| {
+        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
 }
 
 #[test]
@@ -55,7 +57,9 @@ fn the_bench_configurations_compile() {
                 assert_eq!(manager.filters.len(), 1);
                 let RouteSource::Inline(routes) = &manager.routes else { panic!("inline routes") };
                 let host = crate::route::virtual_host(routes, b"svc.mesh.local:80").expect("a virtual host");
-                let Action::Forward(forward) = &host.routes.first().expect("a route").action else { panic!("forward") };
+                let Action::Forward(forward) = &host.routes.first().expect("a route").action else {
+                    panic!("forward")
+                };
                 assert!(matches!(&forward.cluster, ClusterChoice::Fixed(name) if &**name == "be"));
             }
             (Terminal::Tcp(tcp), None) => assert_eq!(tcp.total_weight, 1),
