@@ -14,8 +14,8 @@ use crate::control::{Control, Start, validate};
 use crate::live::limit;
 use crate::model::snapshot::Published;
 use crate::observe::metrics::{Registry, Source};
-use crate::upstream::outlier;
 use crate::upstream::stats::LiveStats;
+use crate::upstream::watch;
 use anyhow::{Context, anyhow};
 use crew::Crew;
 pub use flags::{Flags, Mode, Wish};
@@ -60,10 +60,6 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let (control, _thread) = Control::start(start).map_err(|error| anyhow!("{error}"))?;
     limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
     health(published.clone())?;
-    let current = published.clone();
-    let live = LiveStats::new(move || current.load());
-    let source: std::sync::Weak<dyn Source> = Arc::downgrade(&(live.clone() as Arc<dyn Source>));
-    Registry::global().add_source(source);
     if let Some(dir) = &flags.mesh_config {
         mesh::Mesh::start(dir, &flags, control.clone())?;
     }
@@ -85,10 +81,17 @@ fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Res
     Ok(admin)
 }
 
-/// The thread that gives ejected hosts back.
+/// The thread that gives ejected hosts back, and the live clusters' own statistics.
 fn health(published: Arc<Published>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    std::thread::Builder::new().name("health".into()).spawn(move || runtime.block_on(outlier::run(move || published.load())))?;
+    let shown = published.clone();
+    let stats: Arc<dyn Source> = LiveStats::new(move || shown.load());
+    Registry::global().add_source(Arc::downgrade(&stats));
+    std::thread::Builder::new().name("health".into()).spawn(move || {
+        // The registry asks the source as long as this thread holds it.
+        let _stats = stats;
+        runtime.block_on(watch::run(move || published.load()));
+    })?;
     Ok(())
 }
 

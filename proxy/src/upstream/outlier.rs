@@ -2,9 +2,6 @@
 //!
 //! Workers count and decide; the thread that runs [`super::watch::run`] rebuilds the lists at once and gives hosts back in time.
 
-/// The task that gives hosts back in time.
-pub use super::watch::run;
-
 use crate::base::clock::{self, Instant};
 use crate::base::rng::Rng;
 use crate::live::ClusterLive;
