@@ -7,7 +7,7 @@ pub use hickory::Hickory;
 use crate::base::Name;
 use crate::base::rng;
 use crate::model::cluster::{Cluster, Discovery, Dns, EndpointTarget};
-use crate::observe::metrics::{Cells, Registry};
+use crate::observe::metrics::{Cells, Registry, sanitized};
 use crate::observe::stats::cluster_update as stat;
 use crate::upstream::hosts;
 use std::cell::RefCell;
@@ -161,7 +161,7 @@ async fn watch<R: Resolve>(cluster: Arc<Cluster>, known: Known, resolver: Rc<R>)
         })
         .collect();
     known.borrow_mut().retain(|name, _| names.contains(name));
-    let cells = Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", cluster.stat_name));
+    let cells = Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&cluster.stat_name)));
     let watch = Watch { cluster, dns, known, names, resolver, cells };
     watch.publish_if_complete();
     futures_util::future::join_all(watch.names.iter().map(|name| watch.follow(name))).await;

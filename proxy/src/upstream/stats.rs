@@ -1,11 +1,11 @@
-//! Statistics that the live clusters keep themselves: hosts, circuit breakers, outlier detection, shown under
-//! `cluster.<name>.` when somebody looks.
+//! Statistics that the live clusters keep themselves: what limits leave, outlier detection, shown under
+//! `cluster.<name>.` when somebody looks. (Members and open breakers are told by the admin interface's view.)
 
 use crate::live::ClusterLive;
 use crate::live::permit::{Breakers, Kind};
 use crate::model::cluster::{Cluster, Thresholds};
 use crate::model::snapshot::Snapshot as Config;
-use crate::observe::metrics::{Snapshot, Source};
+use crate::observe::metrics::{Snapshot, Source, sanitized};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -25,24 +25,13 @@ impl<F: Fn() -> Arc<Config> + Send + Sync> LiveStats<F> {
 impl<F: Fn() -> Arc<Config> + Send + Sync> Source for LiveStats<F> {
     fn collect(&self, into: &mut Snapshot) {
         for cluster in (self.current)().clusters.values() {
-            let prefix = format!("cluster.{}.", cluster.stat_name);
-            members(&cluster.live, &prefix, into);
+            let prefix = format!("cluster.{}.", sanitized(&cluster.stat_name));
             breakers(cluster, &prefix, into);
             if cluster.outlier.is_some() {
                 outlier(&cluster.live, &format!("{prefix}outlier_detection."), into);
             }
         }
     }
-}
-
-fn members(live: &ClusterLive, prefix: &str, into: &mut Snapshot) {
-    let on_demand = live.on_demand.lock().map_or(0, |hosts| hosts.len());
-    let (healthy, degraded, all) = live.hosts().map(|set| set.membership()).unwrap_or_default();
-    for (name, value) in [("healthy", healthy), ("degraded", degraded), ("total", all)] {
-        let extra = if name == "degraded" { 0 } else { on_demand };
-        into.gauge(&format!("{prefix}membership_{name}"), value.saturating_add(extra) as u64);
-    }
-    into.gauge(&format!("{prefix}membership_excluded"), 0);
 }
 
 fn breakers(cluster: &Cluster, prefix: &str, into: &mut Snapshot) {
@@ -53,21 +42,17 @@ fn breakers(cluster: &Cluster, prefix: &str, into: &mut Snapshot) {
 }
 
 fn priority(live: &Breakers, limits: &Thresholds, prefix: &str, into: &mut Snapshot) {
-    const NAMES: [(Kind, &str, &str); 4] = [
-        (Kind::Connections, "cx_open", "remaining_cx"),
-        (Kind::Pending, "rq_pending_open", "remaining_pending"),
-        (Kind::Requests, "rq_open", "remaining_rq"),
-        (Kind::Retries, "rq_retry_open", "remaining_retries"),
+    const NAMES: [(Kind, &str); 4] = [
+        (Kind::Connections, "remaining_cx"),
+        (Kind::Pending, "remaining_pending"),
+        (Kind::Requests, "remaining_rq"),
+        (Kind::Retries, "remaining_retries"),
     ];
-    for (kind, open, remaining) in NAMES {
-        into.gauge(&format!("{prefix}{open}"), u64::from(live.is_open(kind)));
-        if limits.track_remaining {
-            // A retry budget has no fixed number left; Envoy shows 0.
-            let budget = kind == Kind::Retries && limits.retry_budget.is_some();
-            into.gauge(&format!("{prefix}{remaining}"), if budget { 0 } else { live.remaining(kind) });
-        }
+    for (kind, name) in NAMES.into_iter().filter(|_| limits.track_remaining) {
+        // A retry budget has no fixed number left; Envoy shows 0.
+        let budget = kind == Kind::Retries && limits.retry_budget.is_some();
+        into.gauge(&format!("{prefix}{name}"), if budget { 0 } else { live.remaining(kind) });
     }
-    into.gauge(&format!("{prefix}cx_pool_open"), 0);
 }
 
 fn outlier(live: &ClusterLive, prefix: &str, into: &mut Snapshot) {
@@ -115,10 +100,9 @@ mod tests {
         registry.add_source(weak);
         let seen = registry.snapshot();
         let gauge = |name: &str| seen.gauges.get(&format!("cluster.live-stats.{name}")).map(|g| g.value);
-        assert_eq!(gauge("circuit_breakers.default.rq_open"), Some(1));
+        assert_eq!(gauge("circuit_breakers.default.remaining_rq"), Some(0));
         assert_eq!(gauge("circuit_breakers.default.remaining_cx"), Some(1024));
-        assert_eq!(gauge("circuit_breakers.high.rq_open"), Some(0));
         assert_eq!(gauge("circuit_breakers.high.remaining_cx"), None);
-        assert_eq!(gauge("membership_total"), Some(0));
+        assert_eq!(gauge("outlier_detection.ejections_active"), None);
     }
 }
