@@ -189,6 +189,8 @@ failures! {
     RequestHeaderTimeout = 408, "request header timeout", None, "request_header_timeout";
     /// `max_stream_duration`.
     MaxDuration = 504, "downstream duration timeout", None, "max_duration_timeout";
+    /// A cluster's `max_stream_duration`.
+    UpstreamMaxDuration = 504, "upstream max stream duration reached", Some(Flag::UMSDR), "upstream_max_stream_duration_reached";
     /// HTTP/1 without Host, HTTP/2 without `:authority` and host.
     MissingHost = 400, "", None, "missing_host_header";
     /// QUERY without a content type.

@@ -19,6 +19,8 @@ pub struct Deadlines {
     pub route: Option<Instant>,
     per_try: Option<Instant>,
     per_try_idle: Option<Duration>,
+    /// The upstream's stream must have ended.
+    upstream: Option<Instant>,
 }
 
 impl Deadlines {
@@ -32,6 +34,7 @@ impl Deadlines {
             route: None,
             per_try: None,
             per_try_idle: None,
+            upstream: None,
         }
     }
 
@@ -56,16 +59,18 @@ impl Deadlines {
     }
 
     /// An attempt has its connection.
-    pub fn attempt_begins(&mut self, per_try: Option<Duration>, idle: Option<Duration>) {
-        if per_try.is_some() || idle.is_some() {
+    pub fn attempt_begins(&mut self, per_try: Option<Duration>, idle: Option<Duration>, longest: Option<Duration>) {
+        if per_try.is_some() || idle.is_some() || longest.is_some() {
             self.moved();
         }
         self.per_try = per_try.map(|t| self.last + t);
         self.per_try_idle = idle;
+        self.upstream = longest.map(|t| self.last + t);
     }
 
     /// Between attempts.
     pub fn attempt_ends(&mut self) {
+        self.upstream = None;
         self.per_try = None;
         self.per_try_idle = None;
     }
@@ -92,6 +97,7 @@ impl Deadlines {
             (self.idle.map(|t| self.last + t), Interrupt::Failure(Failure::StreamIdleTimeout)),
             (self.request, Interrupt::Failure(Failure::RequestTimeout)),
             (self.stream, Interrupt::Failure(Failure::MaxDuration)),
+            (self.upstream, Interrupt::Failure(Failure::UpstreamMaxDuration)),
         ];
         let mut first: (Option<Instant>, Option<Interrupt>) = (None, None);
         for (at, what) in all {

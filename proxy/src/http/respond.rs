@@ -3,6 +3,7 @@
 use super::exchange::Exchange;
 use super::prepare;
 use crate::base::clock;
+use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::codec::h1::framing::is_upgrade;
 use crate::codec::message::ResponseHead;
@@ -47,6 +48,15 @@ fn imf_date(second: u64) -> [u8; 29] {
     out
 }
 
+/// Drops what belonged to the upstream's connection, before mutations: fields of that name which the configuration
+/// adds go out (Envoy since 1.38).
+pub fn strip_keep_alive(headers: &mut HeaderBlock) {
+    let own = |id: Id| matches!(id, Id::KeepAlive | Id::ProxyConnection);
+    if headers.iter().any(|(id, _, _)| own(id)) {
+        headers.retain(|id, _, _| !own(id));
+    }
+}
+
 /// Completes a response head. `local`: it is our own.
 pub fn complete(x: &mut Exchange<'_>, head: &mut ResponseHead, local: bool) {
     let manager = &x.manager.config;
@@ -54,7 +64,7 @@ pub fn complete(x: &mut Exchange<'_>, head: &mut ResponseHead, local: bool) {
     let upgrade = head.status == 101 && is_upgrade(headers) && is_upgrade(&x.request.headers);
     let drop = |id: Id| match id {
         Id::Connection | Id::Upgrade => !upgrade,
-        Id::TransferEncoding | Id::KeepAlive | Id::ProxyConnection => true,
+        Id::TransferEncoding => true,
         _ => false,
     };
     if headers.iter().any(|(id, _, _)| drop(id)) {

@@ -287,4 +287,6 @@ pub struct ConnectionManager {
     pub local_replies: LocalReplies,
     /// No `x-envoy-*` of the router's own (`suppress_envoy_headers` of the router filter).
     pub suppress_envoy_headers: bool,
+    /// `x-envoy-expected-rq-timeout-ms` of the request is the timeout (`respect_expected_rq_timeout` of the router).
+    pub respect_expected_timeout: bool,
 }

@@ -67,8 +67,6 @@ pub fn is_grpc(headers: &HeaderBlock) -> bool {
 /// What of a request decides its route.
 struct Request<'a> {
     headers: &'a HeaderBlock,
-    /// Path and query as matched by prefixes.
-    full: &'a [u8],
     /// Path without query and fragment.
     path: &'a [u8],
     /// After `?`, without fragment.
@@ -85,7 +83,15 @@ pub fn route<'a>(
     random: u64,
 ) -> Option<&'a Arc<Route>> {
     let full = headers.get(Id::Path).unwrap_or_default();
-    let request = Request::new(headers, full, config.ignore_path_parameters, random);
+    let stripped;
+    let full = match config.ignore_path_parameters && memchr::memchr(b';', full).is_some() {
+        true => {
+            stripped = without_parameters(full);
+            &stripped
+        }
+        false => full,
+    };
+    let request = Request::new(headers, full, random);
     match &virtual_host.index {
         Some(index) => indexed(index, &virtual_host.routes, &request),
         None => virtual_host.routes.iter().find(|route| request.matches(&route.matcher)),
@@ -97,7 +103,7 @@ fn indexed<'a>(index: &PathIndex, routes: &'a [Arc<Route>], request: &Request<'_
     let mut lists: SmallVec<[&[u32]; 16]> = SmallVec::new();
     lists.extend(index.exact.get(request.path).map(Vec::as_slice));
     for (length, map) in &index.prefix {
-        let Some(head) = request.full.get(..*length) else { break };
+        let Some(head) = request.path.get(..*length) else { break };
         lists.extend(map.get(head).map(Vec::as_slice));
     }
     lists.push(&index.rest);
@@ -114,7 +120,7 @@ fn indexed<'a>(index: &PathIndex, routes: &'a [Arc<Route>], request: &Request<'_
 }
 
 impl<'a> Request<'a> {
-    fn new(headers: &'a HeaderBlock, full: &'a [u8], ignore_parameters: bool, random: u64) -> Self {
+    fn new(headers: &'a HeaderBlock, full: &'a [u8], random: u64) -> Self {
         let plain_end = memchr::memchr2(b'?', b'#', full).unwrap_or(full.len());
         let (path, tail) = full.split_at_checked(plain_end).unwrap_or((full, &[]));
         let query = match tail.strip_prefix(b"?") {
@@ -123,13 +129,7 @@ impl<'a> Request<'a> {
             }
             None => &[],
         };
-        let (full, path) = match (ignore_parameters, memchr::memchr(b';', full)) {
-            (true, Some(at)) => {
-                (full.get(..at).unwrap_or(full), path.get(..at.min(path.len())).unwrap_or(path))
-            }
-            _ => (full, path),
-        };
-        Request { headers, full, path, query, random }
+        Request { headers, path, query, random }
     }
 
     fn matches(&self, matcher: &RouteMatch) -> bool {
@@ -147,7 +147,7 @@ impl<'a> Request<'a> {
     fn path_matches(&self, matcher: &RouteMatch) -> bool {
         let ignore_case = !matcher.case_sensitive;
         match &matcher.path {
-            PathMatch::Prefix(want) => starts_with(self.full, want, ignore_case),
+            PathMatch::Prefix(want) => starts_with(self.path, want, ignore_case),
             PathMatch::Exact(want) => same(self.path, want, ignore_case),
             PathMatch::PathSeparatedPrefix(want) => {
                 starts_with(self.path, want, ignore_case)
@@ -157,6 +157,16 @@ impl<'a> Request<'a> {
             PathMatch::Connect => false,
         }
     }
+}
+
+/// The target with `;parameters` taken out of every segment of its path; the query stays.
+fn without_parameters(target: &[u8]) -> Vec<u8> {
+    let end = memchr::memchr2(b'?', b'#', target).unwrap_or(target.len());
+    let (path, tail) = target.split_at_checked(end).unwrap_or((target, &[]));
+    let segments = path.split(|b| *b == b'/').map(|s| s.split(|b| *b == b';').next().unwrap_or_default());
+    let mut out = segments.collect::<Vec<_>>().join(&b'/');
+    out.extend_from_slice(tail);
+    out
 }
 
 fn same(a: &[u8], b: &[u8], ignore_case: bool) -> bool {

@@ -11,7 +11,7 @@ use crate::observe::stats::cluster as stat;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -71,6 +71,16 @@ impl Conn {
     /// A request begins on it.
     pub(super) fn begin(&mut self) {
         self.requests = self.requests.saturating_add(1);
+    }
+
+    /// Looks whether anything really came: the reactor may report bytes that were read before it did. An idle
+    /// connection has nothing to say, so that whatever is read is its end.
+    fn is_quiet(&mut self) -> bool {
+        self.watch.gone.store(false, Ordering::Release);
+        let mut cx = Context::from_waker(&self.waker);
+        let quiet = self.client.io().poll_read(&mut cx, &mut [0]).is_pending();
+        self.watch.gone.fetch_or(!quiet, Ordering::Release);
+        quiet
     }
 
     /// Has it served a request before this one?
@@ -133,8 +143,8 @@ impl HostPool {
     /// Lends the connection that became idle last.
     pub(super) fn lend(&self, cell: &ClusterCell) -> Option<Box<Conn>> {
         loop {
-            let Idle { conn, since } = self.idle.borrow_mut().pop()?;
-            if conn.watch.gone.load(Ordering::Acquire) {
+            let Idle { mut conn, since } = self.idle.borrow_mut().pop()?;
+            if conn.watch.gone.load(Ordering::Acquire) && !conn.is_quiet() {
                 self.learn(since.elapsed());
                 self.close(conn, cell, true);
             } else if self.learnt.get().is_some_and(|limit| since.elapsed() > limit * TRUST_PERCENT / 100) {
@@ -162,7 +172,7 @@ impl HostPool {
         }
         conn.watch.gone.store(false, Ordering::Release);
         let mut cx = Context::from_waker(&conn.waker);
-        if let Poll::Ready(_) = conn.client.io().poll_read_ready(&mut cx) {
+        if conn.client.io().poll_read_ready(&mut cx).is_ready() && !conn.is_quiet() {
             return self.close(conn, cell, true);
         }
         self.idle.borrow_mut().push(Idle { conn, since: clock::now() });
@@ -212,9 +222,9 @@ impl HostPool {
             self.sessions.stop();
         }
         let all = std::mem::take(&mut *self.idle.borrow_mut());
-        for idle in all {
+        for mut idle in all {
             let age = idle.since.elapsed();
-            if idle.conn.watch.gone.load(Ordering::Acquire) {
+            if idle.conn.watch.gone.load(Ordering::Acquire) && !idle.conn.is_quiet() {
                 self.learn(age);
                 self.close(idle.conn, cell, true);
             } else if idle_timeout.is_some_and(|most| age >= most) {

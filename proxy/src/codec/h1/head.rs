@@ -105,10 +105,20 @@ pub fn request(bytes: &[u8], rules: &HeadRules) -> Result<Parsed<RequestHead>, F
         match parsed.parse_with_uninit_headers(text, fields) {
             Ok(httparse::Status::Complete(n)) if n == text.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(Failure::TooManyHeaders),
+            Err(_) if is_http_09(text) => return Err(Failure::LowVersion),
             Ok(_) | Err(_) => return Err(Failure::CodecError),
         }
         request_head(text, &parsed, rules, bytes.len())
     })
+}
+
+/// A request line of method and target alone: HTTP/0.9.
+fn is_http_09(text: &[u8]) -> bool {
+    let line = text.split(|b| *b == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|b| *b == b' ');
+    let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let plain = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && target.first() == Some(&b'/');
+    plain && words.next().is_none()
 }
 
 fn request_head(

@@ -6,7 +6,6 @@ use crate::http::filter::router::RouterConfig;
 use crate::model::http::{
     CodecType, ConnectionManager, EscapedSlashes, InternalAddresses, RequestIds, RouteSource, ServerHeader,
 };
-use crate::model::plugin::PluginConfig;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::config::core::v3 as core;
@@ -49,11 +48,13 @@ pub fn connection_manager(
     if inner_strip && message.strip_matching_host_port {
         at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
     }
+    let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>()).cloned().unwrap_or_default();
     Some(ConnectionManager {
         stat_prefix: stat_prefix?.into(),
         codec: codec?,
         routes: routes?,
-        suppress_envoy_headers: suppressed(&filters),
+        suppress_envoy_headers: router.suppress_envoy_headers,
+        respect_expected_timeout: router.respect_expected_rq_timeout,
         filters,
         logs: access_log::logs(cx, at, "access_log", &message.access_log),
         use_remote_address: wkt::flag(&message.use_remote_address, false),
@@ -152,11 +153,6 @@ fn judge(at: &At<'_>, message: &proto::HttpConnectionManager) {
 
 fn by_runtime(cx: &Cx<'_>) -> bool {
     cx.runtime_u64("http_connection_manager.normalize_path").is_some_and(|percent| percent > 0)
-}
-
-fn suppressed(filters: &[PluginConfig]) -> bool {
-    let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>());
-    router.is_some_and(|router| router.suppress_envoy_headers)
 }
 
 fn codec(at: &At<'_>, value: i32) -> Option<CodecType> {

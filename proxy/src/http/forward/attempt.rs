@@ -95,7 +95,7 @@ impl Attempt {
         super::headers::auto_host(&mut x.request.headers, plan.forward, &attempt.pool.host, x.manager.suppress_envoy_headers);
         attempt.up.send_head(&x.request);
         attempt.sent = x.request.end;
-        x.deadlines.attempt_begins(plan.times.per_try, plan.times.per_try_idle);
+        x.deadlines.attempt_begins(plan.times.per_try, plan.times.per_try_idle, plan.config.http.max_stream_duration);
         Ok(attempt)
     }
 

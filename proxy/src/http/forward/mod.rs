@@ -93,7 +93,7 @@ fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward,
     x.record.upstream.cluster = Some(config.stat_name.clone());
     let as_envoy = x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
     let policy = forward.retry.as_ref().or(chosen.virtual_host.retry.as_ref());
-    let times = Timeouts::new(forward, policy.map(|p| &**p), &mut x.request.headers);
+    let times = Timeouts::new(forward, policy.map(|p| &**p), &mut x.request.headers, x.manager.config.respect_expected_timeout);
     let retries = Retries::new(policy, &mut x.request.headers, as_envoy);
     let limit = chosen.route.retry_buffer_limit.or(chosen.virtual_host.retry_buffer_limit);
     let mirrors = chosen.mirrors();
@@ -336,6 +336,9 @@ fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<At
         }
         Interrupt::Failure(failure) => failure,
     };
+    if failure == Failure::UpstreamMaxDuration {
+        plan.cell.stats.inc(stat::UPSTREAM_RQ_MAX_DURATION_REACHED);
+    }
     let mut reply = Reply::from(failure);
     if failure == Failure::ResponseTimeout && plan.alt_response {
         reply = Reply { flag: reply.flag, ..Reply::new(204, "response_timeout") };

@@ -23,6 +23,7 @@ pub async fn response(
     mut attempt: Box<Attempt>,
     mut head: ResponseHead,
 ) -> Result<(), End> {
+    respond::strip_keep_alive(&mut head.headers);
     x.record.moments.response_headers_received = Some(clock::now().saturating_duration_since(x.record.start));
     x.record.status = head.status;
     count(x, plan, &attempt, head.status);

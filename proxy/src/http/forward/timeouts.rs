@@ -46,7 +46,7 @@ pub fn grpc_timeout(headers: &HeaderBlock) -> Option<Duration> {
 
 impl Timeouts {
     /// From route, policy and headers; `grpc-timeout` is rewritten where the deprecated cap says so.
-    pub fn new(forward: &Forward, retry: Option<&RetryPolicy>, headers: &mut HeaderBlock) -> Timeouts {
+    pub fn new(forward: &Forward, retry: Option<&RetryPolicy>, headers: &mut HeaderBlock, respect_expected: bool) -> Timeouts {
         let grpc = is_grpc(headers);
         let mut times = Timeouts { route: forward.timeout, ..Timeouts::default() };
         if let Some(limits) = &forward.max_stream_duration {
@@ -66,6 +66,9 @@ impl Timeouts {
         if let Some(wanted) = millis(headers, Id::EnvoyTimeout) {
             times.route = Some(wanted).filter(|t| !t.is_zero());
             headers.remove_id(Id::EnvoyTimeout);
+        }
+        if respect_expected && let Some(wanted) = millis(headers, Id::EnvoyExpectedTimeout) {
+            times.route = Some(wanted).filter(|t| !t.is_zero());
         }
         times.per_try = retry.and_then(|r| r.per_try_timeout);
         times.per_try_idle = retry.and_then(|r| r.per_try_idle_timeout);
