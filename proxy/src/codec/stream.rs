@@ -4,7 +4,7 @@ use super::h1::server::Server;
 use super::h2::server::Stream;
 use super::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::base::headers::HeaderBlock;
-use crate::failure::Flag;
+use crate::failure::{Failure, Flag};
 use std::io;
 use std::task::{Context, Poll};
 
@@ -56,6 +56,15 @@ impl Downstream<'_> {
         match self {
             Downstream::H1(_) => (Flag::DC, "downstream_remote_disconnect"),
             Downstream::H2(s) => s.gone(),
+        }
+    }
+
+    /// Details of a refusal that is a stream's reset on this protocol (spec 1.8); none where it is answered.
+    pub fn refusal(&self, failure: Failure) -> Option<&'static str> {
+        match (self, failure) {
+            (Downstream::H2(_), Failure::Underscore) => Some("http2.unexpected_underscore"),
+            (Downstream::H2(_), Failure::CodecError) => Some("http2.violation.of.messaging.rule"),
+            _ => None,
         }
     }
 

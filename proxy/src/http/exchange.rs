@@ -16,7 +16,7 @@ use crate::base::rng;
 use crate::codec::h1::framing::is_upgrade;
 use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
 use crate::codec::stream::Downstream;
-use crate::failure::Failure;
+use crate::failure::{Failure, Flag};
 use crate::model::mutation::Mutations;
 use crate::model::route::{RequireTls, Route, RouteConfig, VirtualHost};
 use crate::model::route_action::{Action, ClusterChoice, Mirror, WeightedCluster, WeightedEntry};
@@ -304,6 +304,11 @@ impl<'d> Exchange<'d> {
                 self.reply(reply).await
             }
             Refusal::Failure(failure) => {
+                if let Some(details) = self.down.refusal(failure) {
+                    self.record.flags.set(Flag::DPE);
+                    self.record.details = details.into();
+                    return Err(End::Reset);
+                }
                 match failure {
                     Failure::AbsolutePath => self.manager.stats.inc(stat::DOWNSTREAM_RQ_NON_RELATIVE_PATH),
                     Failure::PathNormalization => self.manager.stats.inc(stat::DOWNSTREAM_RQ_FAILED_PATH_NORMALIZATION),

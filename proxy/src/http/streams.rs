@@ -198,7 +198,7 @@ async fn serve(
     worker: Rc<Worker>,
     buffer_limit: usize,
 ) {
-    let mut alarm = Alarm::default();
+    let mut alarm = Alarm::take();
     let down = Downstream::H2(&mut stream);
     let mut exchange = Exchange::new(down, head, record, manager.clone(), worker, &mut alarm, buffer_limit);
     let served = AssertUnwindSafe(exchange.serve()).catch_unwind().await;
@@ -207,6 +207,7 @@ async fn serve(
         manager.stats.inc(stat::WEIR_PANICS);
         stream.abort();
     }
+    alarm.leave();
 }
 
 /// The log line of a stream whose head was refused: no code, for the stream was reset (spec 1.9).

@@ -19,6 +19,8 @@ mod headers;
 mod keepalive;
 mod meter;
 pub mod server;
+#[cfg(test)]
+mod tests;
 
 pub use headers::{BadHead, HeadLimits};
 
