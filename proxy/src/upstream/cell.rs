@@ -9,7 +9,7 @@ use crate::live::host::Host;
 use crate::live::hostset::HostSet;
 use crate::live::permit::Lender;
 use crate::model::cluster::{Cluster, Discovery};
-use crate::observe::metrics::{Cells, Registry};
+use crate::observe::metrics::{Cells, Registry, sanitized};
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::codec_http2;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -57,7 +57,7 @@ impl ClusterCell {
             live: config.live.clone(),
             hosts: RefCell::default(),
             cursor: Cursor::new(),
-            stats: Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", config.stat_name)),
+            stats: Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&config.stat_name))),
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
             known: RefCell::default(),
             pools: RefCell::default(),
