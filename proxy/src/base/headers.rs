@@ -11,6 +11,9 @@ use std::ops::Range;
 /// Fields of a usual message, pseudo-headers and what a proxy adds included.
 const USUAL_FIELDS: usize = 20;
 
+/// Bytes that a proxy usually adds to a head.
+const USUAL_ADDED: usize = 384;
+
 /// Largest block in bytes; offsets are `u32`, and the codecs' limits are far below (Envoy's
 /// `max_request_headers_kb` is at most 8192 KiB).
 pub const MAX_BLOCK: usize = 64 << 20;
@@ -59,6 +62,13 @@ impl HeaderBlock {
     /// An empty block over bytes that were received; entries are then added with [`HeaderBlock::index`].
     pub fn over(buf: Vec<u8>) -> Self {
         HeaderBlock { buf, entries: Vec::with_capacity(USUAL_FIELDS) }
+    }
+
+    /// [`HeaderBlock::over`] a copy, with room for what a proxy adds.
+    pub fn copied(bytes: &[u8]) -> Self {
+        let mut buf = Vec::with_capacity(bytes.len().saturating_add(USUAL_ADDED));
+        buf.extend_from_slice(bytes);
+        Self::over(buf)
     }
 
     /// Adds a field that already stands in the buffer. `canonical_end` is the end of its line when the bytes from
@@ -204,18 +214,19 @@ impl HeaderBlock {
             return self.append(name, value);
         };
         let clean = clean(value);
-        let spelled = match self.entries.get(at) {
-            Some(e) => self.slice(e.name, e.name_len).to_vec(),
+        let spelled: smallvec::SmallVec<[u8; 40]> = match self.entries.get(at) {
+            Some(e) => self.slice(e.name, e.name_len).into(),
             None => return,
         };
         let Some(entry) = self.write(name.id(), &spelled, &clean) else { return };
-        let keep = std::mem::take(&mut self.entries);
-        for (i, e) in keep.into_iter().enumerate() {
-            if i == at {
-                self.entries.push(entry);
-            } else if !e.is(self, name) {
-                self.entries.push(e);
-            }
+        if let Some(slot) = self.entries.get_mut(at) {
+            *slot = entry;
+        }
+        let again = self.entries.iter().skip(at + 1).any(|e| e.is(self, name));
+        if again {
+            let keep = std::mem::take(&mut self.entries);
+            let kept = keep.into_iter().enumerate().filter(|(i, e)| *i <= at || !e.is(self, name));
+            self.entries = kept.map(|(_, e)| e).collect();
         }
     }
 

@@ -135,7 +135,7 @@ fn request_head(
     if line_end != request_line || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
         return Err(Failure::CodecError);
     }
-    let mut headers = HeaderBlock::over(text.to_vec());
+    let mut headers = HeaderBlock::copied(text);
     let (method_at, target_at) = (offset(text, method.as_bytes()), offset(text, target.as_bytes()));
     headers.index(Id::Method, method_at..method_at + method.len(), method_at..method_at + method.len(), None);
     headers.index(Id::Path, target_at..target_at, target_at..target_at + target.len(), None);
@@ -167,7 +167,7 @@ pub fn response(bytes: &[u8], rules: &HeadRules, head_request: bool) -> Option<P
         if bytes.get(first.checked_sub(2)?..first)? != b"\r\n" || status < 100 {
             return None;
         }
-        let mut headers = HeaderBlock::over(bytes.to_vec());
+        let mut headers = HeaderBlock::copied(bytes);
         index(&mut headers, bytes, parsed.headers)?;
         let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
         let body = framing::response(&headers, status, head_request)?;

@@ -16,8 +16,12 @@ pub enum Framing {
     Chunked,
 }
 
+/// Bytes of a usual head and a small body: room for them is made at once.
+const USUAL_HEAD: usize = 1024;
+
 /// Writes a request head. A request without Content-Length is chunked, or bodiless when its head ends it.
 pub fn request(out: &mut Vec<u8>, head: &RequestHead, upgrade: bool) -> Framing {
+    out.reserve(USUAL_HEAD);
     let method = head.headers.get(Id::Method).unwrap_or(b"GET");
     out.extend_from_slice(method);
     out.push(b' ');
@@ -50,6 +54,7 @@ pub struct Answering {
 
 /// Writes a response head.
 pub fn response(out: &mut Vec<u8>, head: &ResponseHead, to: Answering) -> Framing {
+    out.reserve(USUAL_HEAD);
     let version: &[u8] = if to.protocol == Protocol::Http10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " };
     out.extend_from_slice(version);
     out.extend_from_slice(itoa::Buffer::new().format(head.status).as_bytes());
