@@ -23,10 +23,12 @@ build: ## debug binaries
 release: ## release binaries
 	$(CARGO) build --locked --release -p weir-proxy -p weirctl --bins
 
-demo: ## a small mesh on this machine, live
+# A release build takes minutes that continuous integration does not have.
+demo: PROFILE := $(if $(CI),dev,release)
+demo: ## a small mesh on this machine, live (DEMO_FLAGS="--once --json" unattended)
 	@scripts/setup.sh demo
-	$(CARGO) build --locked --release -p weir-proxy -p weirctl --bins
-	$${CARGO_TARGET_DIR:-target}/release/weirctl demo $(DEMO_FLAGS)
+	$(CARGO) build --locked --profile $(PROFILE) -p weir-proxy -p weirctl --bins
+	$${CARGO_TARGET_DIR:-target}/$(if $(CI),debug,release)/weirctl demo $(DEMO_FLAGS)
 
 test: setup-test build ## every test: units, laws, oracle, vectors, attacks, restarts
 	@scripts/test.sh

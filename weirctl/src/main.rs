@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod demo;
 mod render;
 
 use std::process::ExitCode;
@@ -19,6 +20,8 @@ struct Arguments {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Starts a small mesh on this machine and walks through what steers it, with a figure for every step.
+    Demo(demo::Demo),
     /// Reads Istio and Kubernetes YAML and reports every mistake; exit code 1 if there is an error.
     Check(check::Check),
     /// Prints the xDS resources that a proxy would get, as JSON.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
 /// Exit codes: 0 fine, 1 the answer is no, 2 the command could not be carried out.
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Render(render) => render.run(),
     }
