@@ -35,7 +35,8 @@ fn play() -> anyhow::Result<Value> {
         .stdin(Stdio::null())
         .output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    let report: Value = serde_json::from_slice(&output.stdout).with_context(|| format!("no report: {said}"))?;
+    let report: Value =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("no report: {said}"))?;
     anyhow::ensure!(begun.elapsed() < WITHIN, "it took {:?}", begun.elapsed());
     let held = report.get("held").and_then(Value::as_bool).context("the report has no verdict")?;
     anyhow::ensure!(output.status.success() == held, "{} while held is {held}: {said}", output.status);

@@ -153,7 +153,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
     let number = app.seen.fetch_add(1, Ordering::Relaxed);
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
-    let host = authority.or_else(|| headers.get("host").and_then(|host| host.to_str().ok())).unwrap_or_default();
+    let host =
+        authority.or_else(|| headers.get("host").and_then(|host| host.to_str().ok())).unwrap_or_default();
     if host.split(':').next().is_some_and(|name| name.ends_with("-shadow")) {
         app.copies.fetch_add(1, Ordering::Relaxed);
     }
@@ -164,7 +165,8 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Body> {
     if fails {
         app.failed.fetch_add(1, Ordering::Relaxed);
     }
-    let grpc = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let grpc =
+        headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     let mut response = if grpc { grpc_answer(app, fails) } else { plain_answer(app, request, host, fails) };
     response.headers_mut().insert("x-version", HeaderValue::from_static(app.version));
     response

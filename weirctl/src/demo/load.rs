@@ -163,7 +163,8 @@ pub fn start(plan: Plan, live: Live) -> Running {
     let sent = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
     for _ in 0..plan.connections {
-        let (plan, sent, over, live) = (plan.clone(), Arc::clone(&sent), Arc::clone(&over), Arc::clone(&live));
+        let (plan, sent, over, live) =
+            (plan.clone(), Arc::clone(&sent), Arc::clone(&over), Arc::clone(&live));
         tasks.spawn(async move { caller(&plan, &sent, &over, &live).await });
     }
     Running { live, over, tasks }
@@ -243,7 +244,11 @@ fn request(plan: &Plan, number: u64) -> anyhow::Result<Request<Full<Bytes>>> {
     }
     if plan.grpc {
         let uri = format!("http://{}/demo.Hello/Say", plan.host);
-        let request = request.method("POST").uri(uri).header("content-type", "application/grpc").header("te", "trailers");
+        let request = request
+            .method("POST")
+            .uri(uri)
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
         // An empty message.
         return Ok(request.body(Full::new(Bytes::from_static(&[0; 5])))?);
     }

@@ -114,9 +114,17 @@ impl Mesh {
         Ok(mesh)
     }
 
-    fn spawn(&mut self, weir: &Path, name: &str, arguments: &[&str], port: u16, admin: u16) -> anyhow::Result<()> {
+    fn spawn(
+        &mut self,
+        weir: &Path,
+        name: &str,
+        arguments: &[&str],
+        port: u16,
+        admin: u16,
+    ) -> anyhow::Result<()> {
         let log = self.home.join(format!("{name}.log"));
-        let admin_yaml = format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}");
+        let admin_yaml =
+            format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}");
         let child = Command::new(weir)
             .arg("--mesh-config")
             .arg(&self.folder)
@@ -171,7 +179,10 @@ impl Mesh {
                 return Ok((begun.elapsed(), verdict));
             }
             if begun.elapsed() > APPLIED_WITHIN {
-                anyhow::bail!("the gateway took no notice of a change for {APPLIED_WITHIN:?}: {}", tail(&said));
+                anyhow::bail!(
+                    "the gateway took no notice of a change for {APPLIED_WITHIN:?}: {}",
+                    tail(&said)
+                );
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -221,12 +232,17 @@ fn verdict(said: &str) -> Option<Verdict> {
     if let Some(at) = whole.find("mistakes; the last good state stays in force") {
         let text = whole.get(at..).unwrap_or_default();
         // The text of the diagnostics closes with its count.
-        return text.contains(" error(s)").then(|| Verdict::Refused(text.lines().skip(1).collect::<Vec<_>>().join("\n")));
+        return text
+            .contains(" error(s)")
+            .then(|| Verdict::Refused(text.lines().skip(1).collect::<Vec<_>>().join("\n")));
     }
     if let Some(line) = whole.lines().find(|line| line.contains("refused, its previous version stays")) {
         return Some(Verdict::Refused(line.to_owned()));
     }
-    whole.lines().any(|line| line.contains(" in force") && line.contains("refused=")).then_some(Verdict::InForce)
+    whole
+        .lines()
+        .any(|line| line.contains(" in force") && line.contains("refused="))
+        .then_some(Verdict::InForce)
 }
 
 impl Proxy {
@@ -238,7 +254,10 @@ impl Proxy {
             }
             if Instant::now() > end {
                 let said = tail(&self.said()?);
-                anyhow::bail!("{} does not listen on {address}:{port} after {READY_WITHIN:?}: {said}", self.name);
+                anyhow::bail!(
+                    "{} does not listen on {address}:{port} after {READY_WITHIN:?}: {said}",
+                    self.name
+                );
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -283,7 +302,9 @@ pub fn weir() -> anyhow::Result<PathBuf> {
     };
     if !chosen.is_file() {
         let path = chosen.display();
-        anyhow::bail!("there is no weir at {path}: build it (cargo build -p weir-proxy), or name it by WEIR_BIN");
+        anyhow::bail!(
+            "there is no weir at {path}: build it (cargo build -p weir-proxy), or name it by WEIR_BIN"
+        );
     }
     Ok(chosen)
 }

@@ -51,7 +51,8 @@ impl Demo {
         let weir = mesh::weir()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let end = runtime.block_on(async {
-            let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            let (mut interrupt, mut terminate) =
+                (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
             // Whatever ends first, the mesh is dropped with it, and its processes with the mesh.
             tokio::select! {
                 held = self.play(&weir) => held.map(End::Walked),
@@ -125,15 +126,25 @@ fn summary(findings: &[Finding], held: bool, begun: Instant, mesh: &Mesh) -> any
     }
     let good = findings.iter().filter(|finding| finding.held).count();
     let seconds = begun.elapsed().as_secs_f64();
-    lines.push(format!("\n{good} of {} steps held, in {seconds:.0} s{}", STEPS.len(), if held { "." } else { "!" }));
+    lines.push(format!(
+        "\n{good} of {} steps held, in {seconds:.0} s{}",
+        STEPS.len(),
+        if held { "." } else { "!" }
+    ));
     let (gateway, folder) = (mesh.gateway()?, mesh.folder.display());
     lines.push("\nTo try by hand while it runs (Ctrl-C ends everything):".to_owned());
     lines.push(format!("  curl -H 'host: greeter.demo' http://127.0.0.1:{}/", gateway.port));
-    lines.push(format!("  $EDITOR {folder}/rules.yaml          # a saved change is in force within a second"));
+    lines
+        .push(format!("  $EDITOR {folder}/rules.yaml          # a saved change is in force within a second"));
     lines.push(format!("  cp deploy/demo/steps/canary-50.yaml {folder}/rules.yaml"));
     lines.push(format!("  weirctl check {folder}               # mistakes with file:line:column and remedy"));
-    lines.push(format!("  weirctl render {folder} --node sidecar~127.31.1.1~greeter-v1.default~default.svc.cluster.local"));
-    lines.push(format!("  curl http://127.0.0.1:{}/clusters     # the gateway's admin listener", gateway.admin));
+    lines.push(format!(
+        "  weirctl render {folder} --node sidecar~127.31.1.1~greeter-v1.default~default.svc.cluster.local"
+    ));
+    lines.push(format!(
+        "  curl http://127.0.0.1:{}/clusters     # the gateway's admin listener",
+        gateway.admin
+    ));
     for proxy in mesh.proxies.iter().skip(1) {
         lines.push(format!("  curl http://127.0.0.1:{}/stats        # of {}", proxy.admin, proxy.name));
     }

@@ -90,7 +90,12 @@ impl Board {
         let step = STEPS.get(state.current);
         if let (Style::Lines, Some(step)) = (self.style, step) {
             let word = if finding.held { "held" } else { "FAILED" };
-            say(&format!("{word:>6}  {}: {}\n        {}\n", step.name, step.condition, indented(&finding.measured)));
+            say(&format!(
+                "{word:>6}  {}: {}\n        {}\n",
+                step.name,
+                step.condition,
+                indented(&finding.measured)
+            ));
         }
     }
 
@@ -126,7 +131,8 @@ impl Board {
 
 impl State {
     fn body(&mut self) -> String {
-        let mut text = String::from("\x1b[1mweir demo\x1b[0m: gateway, 6 sidecars, 2 services of 3 versions\n\n");
+        let mut text =
+            String::from("\x1b[1mweir demo\x1b[0m: gateway, 6 sidecars, 2 services of 3 versions\n\n");
         for (index, step) in STEPS.iter().enumerate() {
             let (mark, rest) = match self.done.get(index) {
                 Some((true, measured)) => ("\x1b[32m✓\x1b[0m", measured.lines().next().unwrap_or_default()),
@@ -158,7 +164,8 @@ impl State {
         let total: u64 = tally.versions.values().sum();
         for version in ["v1", "v2", "v3"] {
             let part = tally.version(version);
-            let filled = usize::try_from(part.saturating_mul(BAR as u64) / total.max(1)).unwrap_or(0).min(BAR);
+            let filled =
+                usize::try_from(part.saturating_mul(BAR as u64) / total.max(1)).unwrap_or(0).min(BAR);
             let bar = format!("{}{}", "█".repeat(filled), "░".repeat(BAR - filled));
             let _ = writeln!(text, "  {version} {bar} {:>7}", super::steps::percent(part, total));
         }

@@ -53,13 +53,21 @@ pub(super) async fn abort(stage: &Stage<'_>) -> anyhow::Result<Finding> {
 
 pub(super) async fn timeout(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     stage.mesh.apply(include_str!("../../../../deploy/demo/steps/timeout.yaml")).await?;
-    let plan =
-        Plan { requests: Some(SLOW), connections: 8, headers: vec![("x-delay-ms", "600", 4)], ..stage.plan()? };
+    let plan = Plan {
+        requests: Some(SLOW),
+        connections: 8,
+        headers: vec![("x-delay-ms", "600", 4)],
+        ..stage.plan()?
+    };
     let seen = stage.start(plan).finish().await;
     let (late, fine) = (seen.status(504), seen.status(200));
     Ok(Finding {
         held: late == SLOW / 4 && fine == SLOW - SLOW / 4,
-        measured: format!("{late} x 504 for {} slow requests, {fine} x 200, p99 {:.0?}", SLOW / 4, seen.quantile(0.99)),
+        measured: format!(
+            "{late} x 504 for {} slow requests, {fine} x 200, p99 {:.0?}",
+            SLOW / 4,
+            seen.quantile(0.99)
+        ),
         figures: json!({
             "requests": seen.requests, "slow": SLOW / 4, "status_504": late, "status_200": fine,
             "p99_ms": seen.quantile(0.99).as_millis(),

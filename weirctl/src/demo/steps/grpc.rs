@@ -12,8 +12,15 @@ const CALLS: u64 = 2_000;
 const SHARES: [(&str, f64); 3] = [("v1", 0.6), ("v2", 0.3), ("v3", 0.1)];
 
 pub(super) async fn between_pods(stage: &Stage<'_>) -> anyhow::Result<Finding> {
-    let sidecar = stage.mesh.proxies.iter().find(|proxy| proxy.name == "greeter-v1").context("greeter-v1 runs")?;
-    let plan = Plan { port: sidecar.port, host: "hello.default.svc.cluster.local", requests: Some(CALLS), grpc: true, ..stage.plan()? };
+    let sidecar =
+        stage.mesh.proxies.iter().find(|proxy| proxy.name == "greeter-v1").context("greeter-v1 runs")?;
+    let plan = Plan {
+        port: sidecar.port,
+        host: "hello.default.svc.cluster.local",
+        requests: Some(CALLS),
+        grpc: true,
+        ..stage.plan()?
+    };
     let seen = stage.start(plan).finish().await;
     let away = SHARES.map(|(version, mean)| sigmas(seen.version(version), seen.requests, mean));
     let shares = SHARES.map(|(version, _)| percent(seen.version(version), seen.requests));

@@ -23,8 +23,16 @@ pub(super) async fn broken_file(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     let Verdict::Refused(text) = verdict else { anyhow::bail!("the broken file was put in force") };
     let helpful = text.contains(PLACE) && text.contains("help:");
     Ok(Finding {
-        held: helpful && seen.failed() == 0 && seen.version("v1") == seen.requests && took <= Duration::from_secs(1),
-        measured: format!("refused, {} of {} requests at v1, {} failed:\n{text}", seen.version("v1"), seen.requests, seen.failed()),
+        held: helpful
+            && seen.failed() == 0
+            && seen.version("v1") == seen.requests
+            && took <= Duration::from_secs(1),
+        measured: format!(
+            "refused, {} of {} requests at v1, {} failed:\n{text}",
+            seen.version("v1"),
+            seen.requests,
+            seen.failed()
+        ),
         figures: json!({
             "requests": seen.requests, "v1": seen.version("v1"), "failed": seen.failed(),
             "refused_after_ms": took.as_millis(), "said": text,

@@ -50,7 +50,11 @@ pub(super) async fn retries(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     let retried = stage.mesh.sum("gateway", ".upstream_rq_retry")?.saturating_sub(retried);
     Ok(Finding {
         held: failures > 0 && seen.failed() == 0 && seen.version("v3") == 0 && retried >= failures,
-        measured: format!("v3 failed {failures} times, {retried} retries, {} of {} requests failed", seen.failed(), seen.requests),
+        measured: format!(
+            "v3 failed {failures} times, {retried} retries, {} of {} requests failed",
+            seen.failed(),
+            seen.requests
+        ),
         figures: json!({
             "requests": seen.requests, "failures_of_v3": failures, "retries": retried, "failed": seen.failed(),
         }),
@@ -61,7 +65,9 @@ pub(super) async fn breaker(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     stage.mesh.apply(include_str!("../../../../deploy/demo/steps/breaker.yaml")).await?;
     let overflows = || -> anyhow::Result<u64> {
         let statistics = [".upstream_rq_pending_overflow", ".upstream_rq_overflow"];
-        let sums = ["gateway", "greeter-v1"].iter().flat_map(|proxy| statistics.map(|name| stage.mesh.sum(proxy, name)));
+        let sums = ["gateway", "greeter-v1"]
+            .iter()
+            .flat_map(|proxy| statistics.map(|name| stage.mesh.sum(proxy, name)));
         sums.sum()
     };
     let before = overflows()?;
@@ -159,7 +165,11 @@ pub(super) async fn mirror(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     let (copies, all) = (app.copies().saturating_sub(before), app.seen().saturating_sub(all_before));
     Ok(Finding {
         held: copies == REQUESTS && all == copies && seen.version("v1") == REQUESTS,
-        measured: format!("{} requests answered by v1, {copies} copies at v2, {} failed", seen.version("v1"), seen.failed()),
+        measured: format!(
+            "{} requests answered by v1, {copies} copies at v2, {} failed",
+            seen.version("v1"),
+            seen.failed()
+        ),
         figures: json!({ "requests": seen.requests, "v1": seen.version("v1"), "copies_at_v2": copies, "failed": seen.failed() }),
     })
 }

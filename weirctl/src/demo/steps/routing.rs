@@ -27,7 +27,12 @@ pub(super) async fn all_to_v1(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     let v1 = seen.version("v1");
     Ok(Finding {
         held: v1 == REQUESTS && seen.requests == REQUESTS,
-        measured: format!("{} v1 of {} requests, {} failed", percent(v1, seen.requests), seen.requests, seen.failed()),
+        measured: format!(
+            "{} v1 of {} requests, {} failed",
+            percent(v1, seen.requests),
+            seen.requests,
+            seen.failed()
+        ),
         figures: json!({ "requests": seen.requests, "v1": v1, "failed": seen.failed() }),
     })
 }
@@ -41,7 +46,11 @@ pub(super) async fn testers(stage: &Stage<'_>) -> anyhow::Result<Finding> {
     let (v1, v2) = (seen.version("v1"), seen.version("v2"));
     Ok(Finding {
         held: testers == REQUESTS / 3 && right == testers && v2 == testers && v1 == REQUESTS - testers,
-        measured: format!("{right} of {testers} testers at v2, {v1} of {} others at v1, {} failed", REQUESTS - testers, seen.failed()),
+        measured: format!(
+            "{right} of {testers} testers at v2, {v1} of {} others at v1, {} failed",
+            REQUESTS - testers,
+            seen.failed()
+        ),
         figures: json!({ "testers": testers, "testers_at_v2": right, "v1": v1, "v2": v2, "failed": seen.failed() }),
     })
 }
