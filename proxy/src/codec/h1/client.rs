@@ -26,6 +26,9 @@ pub struct Client {
     keep_alive: bool,
     /// The request is completely handed over.
     request_done: bool,
+    /// The final head of the response was read. Until then the connection owes an answer to a request that may have
+    /// been given up; lent again, it would give that answer to another request.
+    answered: bool,
     /// Bytes of this response seen.
     response_started: bool,
     trailers: bool,
@@ -44,6 +47,7 @@ impl Client {
             tunnel: false,
             keep_alive: true,
             request_done: true,
+            answered: true,
             response_started: false,
             trailers,
         }
@@ -60,6 +64,7 @@ impl Client {
         self.upgrade = framing::is_upgrade(&head.headers);
         self.keep_alive = true;
         self.response_started = false;
+        self.answered = false;
         self.request_done = head.end;
         self.writer.written = false;
         let bare_upgrade = self.upgrade && head.end;
@@ -138,6 +143,7 @@ impl Client {
             self.keep_alive = false;
             self.writer.framing = Framing::Raw;
         } else if parsed.head.status >= 200 {
+            self.answered = true;
             self.reader.begin(parsed.body);
             self.keep_alive &= parsed.keep_alive && parsed.body != BodyLength::UntilClose;
         }
@@ -169,6 +175,7 @@ impl Client {
         self.keep_alive
             && !self.tunnel
             && self.request_done
+            && self.answered
             && self.reader.is_done()
             && !self.reader.ended
             && self.reader.input.is_empty()
