@@ -21,9 +21,14 @@ pub fn free() -> anyhow::Result<u16> {
 
 /// A listener of our own on a free port: one that another process takes between choice and bind is passed over.
 pub fn listen() -> anyhow::Result<(TcpListener, u16)> {
+    listen_on("127.0.0.1")
+}
+
+/// The same on another loopback address (all of 127.0.0.0/8 is the machine itself).
+pub fn listen_on(address: &str) -> anyhow::Result<(TcpListener, u16)> {
     for _ in 0..100 {
         let port = free()?;
-        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+        if let Ok(listener) = TcpListener::bind((address, port)) {
             return Ok((listener, port));
         }
     }

@@ -91,9 +91,19 @@ impl Proxy {
         Ok(line.trim().trim_end_matches("kB").trim().parse()?)
     }
 
+    /// All that the process wrote to standard output: its access log, where that is the log's file.
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.folder.join("stdout")).unwrap_or_default()
+    }
+
+    /// All that the process wrote to standard error.
+    pub fn logged(&self) -> String {
+        fs::read_to_string(self.folder.join("stderr")).unwrap_or_default()
+    }
+
     /// The end of what the process wrote to standard error.
     pub fn said(&self) -> String {
-        let text = fs::read_to_string(self.folder.join("stderr")).unwrap_or_default();
+        let text = self.logged();
         let lines: Vec<&str> = text.lines().collect();
         lines.iter().skip(lines.len().saturating_sub(12)).copied().collect::<Vec<_>>().join("\n")
     }

@@ -82,7 +82,12 @@ impl Drop for Mesh {
 
 /// Starts a backend that answers with `version` and echoes what comes after an upgrade; its port.
 pub fn backend(version: &'static str) -> anyhow::Result<u16> {
-    let (listener, port) = crate::ports::listen()?;
+    backend_on("127.0.0.1", version)
+}
+
+/// The same on another loopback address.
+pub fn backend_on(address: &str, version: &'static str) -> anyhow::Result<u16> {
+    let (listener, port) = crate::ports::listen_on(address)?;
     serve_all(listener, version);
     Ok(port)
 }
