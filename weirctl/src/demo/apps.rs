@@ -35,12 +35,11 @@ pub struct App {
     pub port: u16,
     seen: AtomicU64,
     failed: AtomicU64,
-    copies: AtomicU64,
     down: AtomicBool,
 }
 
 impl App {
-    /// Requests seen so far, copies (mirrored ones) among them.
+    /// Requests seen so far, mirrored ones among them.
     pub fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
@@ -48,11 +47,6 @@ impl App {
     /// Requests answered with 503 so far.
     pub fn failed(&self) -> u64 {
         self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Mirrored requests seen so far: those whose host ends in `-shadow`, as Envoy marks them.
-    pub fn copies(&self) -> u64 {
-        self.copies.load(Ordering::Relaxed)
     }
 
     /// From now on everything is answered with 503, or no longer.
@@ -79,7 +73,6 @@ pub fn start(service: &'static str, version: &'static str, wanted: u16) -> anyho
         port: listener.local_addr()?.port(),
         seen: AtomicU64::new(0),
         failed: AtomicU64::new(0),
-        copies: AtomicU64::new(0),
         down: AtomicBool::new(false),
     });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -155,9 +148,6 @@ async fn answer(app: &App, request: &Request<Incoming>) -> Response<Body> {
     let authority = request.uri().authority().map(http::uri::Authority::as_str);
     let host =
         authority.or_else(|| headers.get("host").and_then(|host| host.to_str().ok())).unwrap_or_default();
-    if host.split(':').next().is_some_and(|name| name.ends_with("-shadow")) {
-        app.copies.fetch_add(1, Ordering::Relaxed);
-    }
     if let Some(delay) = number_of(headers, "x-delay-ms") {
         tokio::time::sleep(Duration::from_millis(delay.min(LONGEST_DELAY_MS))).await;
     }

@@ -200,3 +200,33 @@ fn plausible(bytes: &[u8]) -> bool {
     let bare_lf = memchr::memchr_iter(b'\n', bytes).any(|at| at == 0 || bytes.get(at - 1) != Some(&b'\r'));
     bytes.get(..n) == start.get(..n) && !bare_lf
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::record::Protocol;
+    use std::future::poll_fn;
+    use tokio::io::AsyncWriteExt;
+
+    /// An exchange that its client gave up: the answer that is still to come must not meet the next request.
+    #[tokio::test]
+    async fn a_connection_that_owes_a_response_is_not_reused() {
+        let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
+        let rules = HeadRules { max_bytes: 60_000, max_fields: 100, accept_http_10: true, allow_chunked_length: false };
+        let mut client = Client::new(Io::Unix(near), rules, false);
+        assert!(client.reusable(), "fresh");
+        for _ in 0..2 {
+            let request = RequestHead { protocol: Protocol::Http11, headers: HeaderBlock::new(), end: true };
+            client.send_head(&request);
+            assert!(!client.reusable(), "handed over");
+            poll_fn(|cx| client.poll_flush(cx)).await.unwrap();
+            assert!(!client.reusable(), "sent, not answered");
+            far.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.unwrap();
+            assert_eq!(poll_fn(|cx| client.poll_head(cx)).await.unwrap().status, 103);
+            assert!(!client.reusable(), "an interim response is no answer");
+            far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+            assert_eq!(poll_fn(|cx| client.poll_head(cx)).await.unwrap().status, 200);
+            assert!(client.reusable(), "answered");
+        }
+    }
+}
