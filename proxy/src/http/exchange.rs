@@ -305,8 +305,7 @@ impl<'d> Exchange<'d> {
             }
             Refusal::Failure(failure) => {
                 if let Some(details) = self.down.refusal(failure) {
-                    self.record.flags.set(Flag::DPE);
-                    self.record.details = details.into();
+                    self.note((Flag::DPE, details));
                     return Err(End::Reset);
                 }
                 match failure {
@@ -465,29 +464,12 @@ impl<'d> Exchange<'d> {
         }
     }
 
-    /// `x-envoy-attempt-count` of the response.
-    pub fn attempt_count(&self, chosen: &Chosen<'_>, headers: &mut HeaderBlock) {
-        if chosen.virtual_host.attempt_count_in_response && self.record.upstream.attempts > 0 {
-            let count = itoa::Buffer::new().format(self.record.upstream.attempts).to_owned();
-            headers.set_id(Id::EnvoyAttemptCount, count.as_bytes());
-        }
-    }
-
-    /// Cookies made by the hash policy.
-    pub fn add_cookies(&mut self, headers: &mut HeaderBlock) {
-        for cookie in self.set_cookies.drain(..) {
-            headers.append_id(Id::SetCookie, &cookie);
-        }
-    }
-
     /// Notes an end without a complete response.
     fn ended(&mut self, end: End) {
         match end {
             End::Done => {}
             End::Gone => {
-                let (flag, details) = self.down.gone();
-                self.record.flags.set(flag);
-                self.record.details = details.into();
+                self.note(self.down.gone());
                 self.manager.stats.inc(stat::DOWNSTREAM_RQ_RX_RESET);
                 self.down.abort();
             }

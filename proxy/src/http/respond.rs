@@ -1,12 +1,13 @@
 //! What is done to every response head before it goes down (spec 1.2, 1.4): hop-by-hop fields, date, server, via.
 
-use super::exchange::Exchange;
+use super::exchange::{Chosen, Exchange};
 use super::prepare;
 use crate::base::clock;
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::codec::h1::framing::is_upgrade;
 use crate::codec::message::ResponseHead;
+use crate::failure::Flag;
 use crate::model::http::ServerHeader;
 use std::cell::RefCell;
 
@@ -89,6 +90,29 @@ pub fn complete(x: &mut Exchange<'_>, head: &mut ResponseHead, local: bool) {
     }
     if manager.http1.proper_case {
         headers.proper_case();
+    }
+}
+
+impl Exchange<'_> {
+    /// Notes a flag and the details for the log.
+    pub fn note(&mut self, (flag, details): (Flag, &'static str)) {
+        self.record.flags.set(flag);
+        self.record.details = details.into();
+    }
+
+    /// `x-envoy-attempt-count` of the response.
+    pub fn attempt_count(&self, chosen: &Chosen<'_>, headers: &mut HeaderBlock) {
+        if chosen.virtual_host.attempt_count_in_response && self.record.upstream.attempts > 0 {
+            let count = itoa::Buffer::new().format(self.record.upstream.attempts).to_owned();
+            headers.set_id(Id::EnvoyAttemptCount, count.as_bytes());
+        }
+    }
+
+    /// Cookies made by the hash policy.
+    pub fn add_cookies(&mut self, headers: &mut HeaderBlock) {
+        for cookie in self.set_cookies.drain(..) {
+            headers.append_id(Id::SetCookie, &cookie);
+        }
     }
 }
 

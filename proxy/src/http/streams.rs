@@ -182,7 +182,9 @@ impl Http2 {
         match accepted.head {
             Ok(head) => {
                 let (manager, worker, limit) = (self.manager.clone(), self.worker.clone(), self.conn.buffer_limit);
-                tokio::task::spawn_local(serve(accepted.stream, head, record, manager, worker, limit));
+                // Boxed before it is spawned: the runtime would move the whole of it from hand to hand.
+                let serving = Box::pin(serve(accepted.stream, head, record, manager, worker, limit));
+                tokio::task::spawn_local(serving);
             }
             Err(bad) => refused(&self.manager, record, bad),
         }

@@ -12,6 +12,9 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+/// When the worker retains more than this, a stream whose peer grants no window is given up.
+pub const STALLED_BUDGET: usize = scratch::RETENTION_BUDGET + scratch::RETENTION_BUDGET / 4;
+
 /// Why a half failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Broken {
@@ -123,6 +126,7 @@ pub struct Outgoing {
     round: u64,
     ended: bool,
     broken: bool,
+    dropped: bool,
 }
 
 fn broken() -> io::Error {
@@ -132,7 +136,7 @@ fn broken() -> io::Error {
 impl Outgoing {
     /// Of a stream whose head was sent. `ended`: nothing follows.
     pub fn new(stream: SendStream<Bytes>, account: Rc<Account>, ended: bool) -> Outgoing {
-        Outgoing { stream, account, kept: None, charged: 0, trailers: None, round: 0, ended, broken: false }
+        Outgoing { stream, account, kept: None, charged: 0, trailers: None, round: 0, ended, broken: false, dropped: false }
     }
 
     /// Stream number.
@@ -143,6 +147,11 @@ impl Outgoing {
     /// Was everything handed over, and taken?
     pub fn is_ended(&self) -> bool {
         self.ended && self.kept.is_none()
+    }
+
+    /// Did we give it up, stalled, because the worker held too much?
+    pub fn was_dropped(&self) -> bool {
+        self.dropped
     }
 
     /// Has everything been taken?
@@ -200,9 +209,15 @@ impl Outgoing {
             self.stream.reserve_capacity(bytes.len());
             let mut room = self.stream.capacity();
             if room == 0 {
-                room = match ready!(self.stream.poll_capacity(cx)) {
-                    Some(Ok(room)) => room,
-                    Some(Err(_)) | None => {
+                room = match self.stream.poll_capacity(cx) {
+                    Poll::Pending if scratch::retained() > STALLED_BUDGET => {
+                        self.dropped = true;
+                        self.reset(Reason::ENHANCE_YOUR_CALM);
+                        continue;
+                    }
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Some(Ok(room))) => room,
+                    Poll::Ready(Some(Err(_)) | None) => {
                         self.broken = true;
                         continue;
                     }

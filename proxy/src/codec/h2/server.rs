@@ -231,6 +231,9 @@ impl Stream {
 
     /// Flag and details of the client's going, for the log.
     pub fn gone(&self) -> (Flag, &'static str) {
+        if self.outgoing.as_ref().is_some_and(Outgoing::was_dropped) {
+            return (Flag::OM, "overload");
+        }
         match self.broken {
             Some(Broken::Reset(Reason::REFUSED_STREAM)) => (Flag::DR, "http2.remote_refuse"),
             Some(Broken::Reset(_)) => (Flag::DR, "http2.remote_reset"),
