@@ -86,6 +86,8 @@ pub struct WireBytes {
 pub struct UpstreamFacts {
     /// `%UPSTREAM_CLUSTER%` (the cluster's observable name).
     pub cluster: Option<Name>,
+    /// `%UPSTREAM_CLUSTER_RAW%` (the cluster's own name).
+    pub cluster_raw: Option<Name>,
     /// `%UPSTREAM_HOST%`
     pub host: Option<Address>,
     /// `%UPSTREAM_HOST_NAME%`

@@ -54,6 +54,7 @@ async fn session(io: Io, read: Vec<u8>, proxy: &TcpProxy, worker: &Rc<Worker>, s
     };
     let config = cell.config();
     record.upstream.cluster = Some(config.stat_name.clone());
+    record.upstream.cluster_raw = Some(config.name.clone());
     if !cell.is_warm() && tokio::time::timeout(config.connect_timeout, cell.live().ready()).await.is_err() {
         record.flags.set(Flag::UH);
         return;

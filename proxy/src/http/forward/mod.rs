@@ -91,6 +91,7 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
 fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward, cell: Rc<ClusterCell>) -> Plan<'r> {
     let config = cell.config();
     x.record.upstream.cluster = Some(config.stat_name.clone());
+    x.record.upstream.cluster_raw = Some(config.name.clone());
     let as_envoy = x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
     let policy = forward.retry.as_ref().or(chosen.virtual_host.retry.as_ref());
     let times = Timeouts::new(forward, policy.map(|p| &**p), &mut x.request.headers, x.manager.config.respect_expected_timeout);

@@ -47,7 +47,8 @@ pub(crate) fn sample() -> Record {
     record.moments.end = Some(Duration::from_micros(14_900));
     record.upstream.host = Some(at("172.17.0.9:50051"));
     record.upstream.local = Some(at("127.0.0.6:42051"));
-    record.upstream.cluster = Some("inbound|50051||".into());
+    record.upstream.cluster = Some("inbound|50051||;".into());
+    record.upstream.cluster_raw = Some("inbound|50051||".into());
     record.route = Some("default".into());
     record
 }
@@ -107,6 +108,7 @@ fn operators() {
     record.upstream.tried.push(at("[::1]:80"));
     for (format, want) in [
         ("100%%", "100%"),
+        ("%UPSTREAM_CLUSTER% %UPSTREAM_CLUSTER_RAW%", "inbound|50051||; inbound|50051||"),
         (
             "%RESPONSE_FLAGS%|%RESPONSE_FLAGS_LONG%",
             "URX,UF|UpstreamRetryLimitExceeded,UpstreamConnectionFailure",

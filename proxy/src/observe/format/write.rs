@@ -149,6 +149,7 @@ fn texts(of: TextOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
         TextOf::FlagsLong => flags(record, Flag::long, out),
         TextOf::Route => name(&record.route, out),
         TextOf::UpstreamCluster => name(&record.upstream.cluster, out),
+        TextOf::UpstreamClusterRaw => name(&record.upstream.cluster_raw, out),
         TextOf::UpstreamHostName => host_name(record, out),
         TextOf::UpstreamHostNameWithoutPort => {
             let start = out.len();
