@@ -269,6 +269,10 @@ pub const fn http_status(grpc: u32) -> u16 {
 
 /// Standard reason phrases (RFC 9110 section 15); "Unknown" for others.
 pub fn reason(status: u16) -> &'static str {
+    if status == 418 {
+        // Registered as unused (RFC 9110 section 15.5.19).
+        return "Unknown";
+    }
     http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or("Unknown")
 }
 

@@ -5,6 +5,7 @@ use super::manager::ManagerCell;
 use super::reply;
 use super::streams::Http2;
 use crate::base::clock::{self, Instant};
+use crate::base::names::Id;
 use crate::codec::h1::head::HeadRules;
 use crate::codec::h1::server::Server;
 use crate::codec::message::{DownstreamError, RequestHead};
@@ -340,7 +341,8 @@ impl Http1 {
         self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
         self.manager.stats.response_code(failure.row().status);
         let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
-        record.protocol = Some(if failure == Failure::LowVersion { Protocol::Http10 } else { Protocol::Http11 });
+        record.protocol = Some(Protocol::Http11);
+        record.response.append_id(Id::Server, self.manager.config.server_name.as_bytes());
         let row = failure.row();
         record.status = row.status;
         record.details = row.details.into();

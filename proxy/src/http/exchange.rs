@@ -182,11 +182,13 @@ impl<'d> Exchange<'d> {
         }
         if let Some(failure) = self.upgrade(&chosen) {
             self.down.set_close();
+            self.note_cluster(&chosen);
             return Box::pin(self.reply(failure.into())).await;
         }
         if manager.has_filters {
             self.filters = Chain::new(&manager, &chosen);
             if let Some(reply) = Box::pin(self.run_request_filters(&chosen)).await? {
+                self.note_cluster(&chosen);
                 return Box::pin(self.reply_on(&chosen, reply)).await;
             }
         }
@@ -248,6 +250,12 @@ impl<'d> Exchange<'d> {
                 }
             }
         }
+    }
+
+    /// The route's cluster is logged although nothing is sent there.
+    pub fn note_cluster(&mut self, chosen: &Chosen<'_>) {
+        let cell = chosen.cluster.as_deref().and_then(|name| self.worker.cluster(name));
+        self.record.upstream.cluster = cell.map(|cell| cell.config().stat_name.clone());
     }
 
     /// Answers `Expect: 100-continue` (spec 1.1.5), unless it is to be forwarded.
@@ -315,7 +323,13 @@ impl<'d> Exchange<'d> {
                 }
                 let mut reply = Reply::from(failure);
                 reply.close = reply.status == 400 && !self.manager.config.http1.stream_error_on_invalid;
-                self.reply(reply).await
+                let codec = matches!(failure, Failure::CodecError | Failure::Underscore | Failure::ConnectionHeader);
+                let result = self.reply(reply).await;
+                if codec {
+                    // Bytes that never became a request are not logged as one.
+                    self.request.headers = HeaderBlock::new();
+                }
+                result
             }
         }
     }

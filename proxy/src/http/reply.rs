@@ -63,6 +63,10 @@ impl From<Failure> for Reply {
         let row = failure.row();
         let mut reply = Reply::new(row.status, row.details).with_body(row.body);
         reply.flag = row.flag;
+        if matches!(failure, Failure::MaxDuration | Failure::RequestMaxDuration) {
+            // DEADLINE_EXCEEDED, not what the HTTP status maps to (spec 1.11).
+            reply.grpc_status = Some(4);
+        }
         reply
     }
 }

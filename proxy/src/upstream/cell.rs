@@ -145,6 +145,7 @@ impl ClusterCell {
 
     /// Share of the requests to drop, in millionths (EDS `drop_overloads`).
     pub fn drops(&self) -> u32 {
+        self.is_warm();
         let hosts = self.hosts.borrow();
         hosts.as_ref().map_or(0, |set| set.members.drops.iter().fold(0u32, |sum, (_, share)| sum.saturating_add(*share)).min(1_000_000))
     }

@@ -34,7 +34,7 @@ pub fn request(out: &mut Vec<u8>, head: &RequestHead, upgrade: bool) -> Framing 
     } else if !head.end {
         out.extend_from_slice(b"transfer-encoding: chunked\r\n");
         framing = Framing::Chunked;
-    } else if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT" | b"OPTIONS") {
+    } else if !matches!(method, b"GET" | b"HEAD" | b"DELETE" | b"TRACE" | b"CONNECT") {
         out.extend_from_slice(b"content-length: 0\r\n");
     }
     out.extend_from_slice(b"\r\n");

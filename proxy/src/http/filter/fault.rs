@@ -273,7 +273,7 @@ impl FaultConfig {
         match status {
             AbortStatus::Http(status) if (200..600).contains(&status) => reply.status = status,
             AbortStatus::Grpc(code) => {
-                reply.status = crate::failure::http_status(code);
+                reply.status = 200;
                 reply.grpc_status = Some(code);
             }
             _ => return None,

@@ -70,25 +70,28 @@ pub struct Attempt {
     deaf: bool,
     /// The tunnel's directions that have ended: ours, theirs.
     pub half: (bool, bool),
+    /// The client's direction ended first.
+    pub client_first: bool,
 }
 
 impl Attempt {
     /// Gets a connection to a host and hands the request head over.
     pub async fn start(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Result<Attempt, Outcome> {
         let cell = plan.cell.clone();
+        x.record.upstream.attempts = x.record.upstream.attempts.saturating_add(1);
+        x.record.upstream.transport_failure = None;
         let Some(pool) = plan.pick(x) else { return Err(Outcome::NoHost) };
         x.record.upstream.host = Some(pool.host.address.clone());
         if x.record.upstream.tried.len() < MAX_TRIED {
             x.record.upstream.tried.push(pool.host.address.clone());
         }
-        x.record.upstream.attempts = x.record.upstream.attempts.saturating_add(1);
         let Some(permit) = cell.lender(plan.forward.high_priority).take(Kind::Requests) else {
             cell.stats.inc(stat::UPSTREAM_RQ_ACTIVE_OVERFLOW);
             return Err(Outcome::Reset(Reset::Overflow, Cow::Borrowed("")));
         };
         let up = Self::connect(x, plan, &cell, &pool).await?;
         let active = Active::new(&cell, &pool, permit);
-        let mut attempt = Attempt { up, pool, _active: active, fed: 0, sent: false, deaf: false, half: (false, false) };
+        let mut attempt = Attempt { up, pool, _active: active, fed: 0, sent: false, deaf: false, half: (false, false), client_first: false };
         let (id, local, protocol) = attempt.up.facts();
         let facts = &mut x.record.upstream;
         (facts.connection_id, facts.local, facts.protocol) = (id, local, Some(protocol));

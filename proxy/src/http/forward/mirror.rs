@@ -5,7 +5,7 @@ use crate::base::names::Id;
 use crate::base::rng;
 use crate::codec::message::{BodyEvent, Data, RequestHead};
 use crate::http::exchange::Exchange;
-use crate::http::prepare::split_port;
+use crate::http::prepare::{append_own_address, split_port};
 use crate::model::route_action::{Mirror, MirrorCluster};
 use crate::observe::stats::cluster as stat;
 use crate::observe::record::Protocol;
@@ -47,6 +47,9 @@ fn start(x: &Exchange<'_>, mirror: &Mirror, body: &[u8]) {
     if !mirror.keep_host {
         shadow_host(&mut headers);
     }
+    // The copy comes from this proxy: it says so (Envoy's asynchronous client).
+    headers.set_id(Id::EnvoyInternal, b"true");
+    append_own_address(&mut headers);
     if RUNNING.get() >= MAX_MIRRORS {
         cell.stats.inc(stat::WEIR_MIRROR_DROPPED);
         return;

@@ -46,6 +46,7 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         return Box::pin(x.reply_on(chosen, reply)).await;
     };
     if let Some(reply) = shed(x, &cell) {
+        x.note_cluster(chosen);
         return Box::pin(x.reply_on(chosen, reply)).await;
     }
     let mut plan = begin(x, chosen, forward, cell);
@@ -267,7 +268,9 @@ fn after_reset(
     };
     let resendable = plan.resendable();
     drop(attempt);
-    if reset != Reset::Overflow {
+    if reset == Reset::Overflow {
+        x.record.upstream.host = None;
+    } else {
         x.record.upstream.transport_failure = (!reason.is_empty()).then(|| reason.clone());
         if !matches!(reset, Reset::ConnectFailure | Reset::ConnectTimeout) {
             plan.cell.stats.inc(stat::UPSTREAM_RQ_RX_RESET);

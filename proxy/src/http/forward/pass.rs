@@ -9,6 +9,7 @@ use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::failure::{Flag, Reset};
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::respond;
+use crate::observe::record::Protocol;
 use crate::http::throttle::Throttle;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::http as http_stat;
@@ -26,18 +27,22 @@ pub async fn response(
     respond::strip_keep_alive(&mut head.headers);
     x.record.moments.response_headers_received = Some(clock::now().saturating_duration_since(x.record.start));
     x.record.status = head.status;
+    x.record.details = "via_upstream".into();
     count(x, plan, &attempt, head.status);
     decorate(x, chosen, plan, &attempt, &mut head);
     let upgraded = head.status == 101 && is_upgrade(&x.request.headers);
     x.run_response_filters(chosen, &mut head);
     respond::complete(x, &mut head, false);
     x.deadlines.response_begins(plan.times.route.is_some());
-    x.record.details = "via_upstream".into();
     if upgraded {
         x.send_head(head, true);
         x.manager.stats.inc(http_stat::DOWNSTREAM_CX_UPGRADES_TOTAL);
         x.deadlines.tunnel();
         let result = poll_fn(|cx| tunnel(x, &mut attempt, cx)).await;
+        if attempt.client_first && x.request.protocol != Protocol::Http2 {
+            x.record.flags.set(Flag::DC);
+            x.record.details = "downstream_remote_disconnect".into();
+        }
         return settle(x, result);
     }
     let end = head.end;
@@ -226,7 +231,10 @@ fn up(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Resu
                 x.deadlines.moved();
             }
             Poll::Ready(Ok(BodyEvent::Trailers(_) | BodyEvent::End)) => match attempt.up.poll_shutdown(cx) {
-                Poll::Ready(_) => attempt.half.0 = true,
+                Poll::Ready(_) => {
+                    attempt.half.0 = true;
+                    attempt.client_first = !attempt.half.1;
+                }
                 Poll::Pending => return Ok(()),
             },
             Poll::Ready(Err(DownstreamError::Gone | DownstreamError::Bad(_))) => {

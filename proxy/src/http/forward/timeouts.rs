@@ -57,6 +57,9 @@ impl Timeouts {
                     let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
                     capped.saturating_sub(limits.grpc_timeout_offset)
                 }).or(if cap.is_zero() { None } else { Some(cap) });
+                if let Some(time) = times.stream {
+                    headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
+                }
             } else if grpc || limits.max.is_some() {
                 times.route = None;
             }

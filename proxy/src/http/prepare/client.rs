@@ -75,7 +75,15 @@ fn append_forwarded_for(headers: &mut HeaderBlock, manager: &ConnectionManager, 
     if manager.skip_xff_append {
         return;
     }
-    let shown = if peer.is_loopback() { local_address(peer) } else { peer };
+    append_address(headers, if peer.is_loopback() { local_address(peer) } else { peer });
+}
+
+/// Adds this machine's own address to `x-forwarded-for`.
+pub fn append_own_address(headers: &mut HeaderBlock) {
+    append_address(headers, local_address(IpAddr::from([127, 0, 0, 1])));
+}
+
+fn append_address(headers: &mut HeaderBlock, shown: IpAddr) {
     match headers.joined(&HeaderName::Known(Id::ForwardedFor), b",") {
         Some(mut value) => {
             value.push(b',');

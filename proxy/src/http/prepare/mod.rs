@@ -7,7 +7,7 @@ mod path;
 mod request_id;
 mod target;
 
-pub use client::append_via;
+pub use client::{append_own_address, append_via};
 pub use host::split_port;
 pub use path::split as split_path;
 

@@ -27,7 +27,12 @@ pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager) -> Resu
     if has_escaped_slash(&new) {
         match manager.escaped_slashes {
             EscapedSlashes::Keep => {}
-            EscapedSlashes::Reject => return Err(Failure::PathNormalization),
+            EscapedSlashes::Reject => {
+                let mut shown = unescape_slashes(&new);
+                shown.extend_from_slice(query);
+                headers.set_id(Id::Path, &shown);
+                return Err(Failure::PathNormalization);
+            }
             EscapedSlashes::Forward => new = unescape_slashes(&new),
             EscapedSlashes::Redirect => {
                 new = unescape_slashes(&new);
@@ -47,6 +52,7 @@ pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager) -> Resu
     let changed = new != path;
     new.extend_from_slice(query);
     if redirect {
+        headers.set_id(Id::Path, &new);
         return Ok(Some(new));
     }
     if changed {
