@@ -2,6 +2,12 @@
 //!
 //! An endpoint is one file and one line in [`ENDPOINTS`]. Endpoints read the process through [`AdminState`], which
 //! boot implements, and the statistics through the registry.
+//!
+//! | beside the endpoints | what it does |
+//! | --- | --- |
+//! | `call`, `server`, `state`, `fixed` | one call, the thread, the port to the rest, answers that never change |
+//! | `stats_query`, `sums`, `tags` | parameters of `/stats`, sums over the workers' cells, names to tags |
+//! | `memory` | what the kernel says of memory |
 
 mod call;
 mod clusters;

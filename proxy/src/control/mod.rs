@@ -7,6 +7,13 @@
 //! | [`Update`], [`Verdict`] | what a source brings, and what became of each resource |
 //! | [`Workers`] | what the workers are told |
 //! | [`compile`] | messages to the compiled model |
+//! | [`dns`] | the thread that looks names up |
+//! | `dump` | `/config_dump` |
+//! | `sockets` | listening sockets, opened and handed on |
+//! | `state`, `store` | what is in force, and the bytes it came from |
+//! | `thread` | the thread and its handle |
+//! | `update` | what a source brings |
+//! | `workers` | the workers' port |
 
 pub mod compile;
 pub mod dns;

@@ -1,6 +1,7 @@
 //! One request, from its head to its log line. Read this file first: prepare, choose a route, filters, then forward
 //! (`forward/`), redirect or answer; the record is logged when the exchange drops.
 
+pub use super::chosen::Chosen;
 use super::deadlines::Deadlines;
 use super::filter::chain::Chain;
 use super::forward;
@@ -17,9 +18,8 @@ use crate::codec::h1::framing::is_upgrade;
 use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
 use crate::codec::stream::Downstream;
 use crate::failure::{Failure, Flag};
-use crate::model::mutation::Mutations;
-use crate::model::route::{RequireTls, Route, RouteConfig, VirtualHost};
-use crate::model::route_action::{Action, ClusterChoice, Mirror, WeightedCluster, WeightedEntry};
+use crate::model::route::{RequireTls, RouteConfig, VirtualHost};
+use crate::model::route_action::{Action, ClusterChoice, WeightedCluster};
 use crate::observe::record::{Protocol, Record};
 use crate::observe::stats::http as stat;
 use crate::route;
@@ -54,44 +54,6 @@ pub enum Interrupt {
     PerTryIdle,
     /// Another failure with a row of its own.
     Failure(Failure),
-}
-
-/// The route that was chosen, and the cluster.
-pub struct Chosen<'r> {
-    /// Route configuration.
-    pub config: &'r RouteConfig,
-    /// Virtual host.
-    pub virtual_host: &'r VirtualHost,
-    /// Route.
-    pub route: &'r Route,
-    /// The drawn weighted cluster.
-    pub entry: Option<&'r WeightedEntry>,
-    /// Cluster, when the route names one.
-    pub cluster: Option<std::borrow::Cow<'r, str>>,
-}
-
-impl Chosen<'_> {
-    /// Every level's mutations, in the order they are applied.
-    pub fn each_level(&self, mut apply: impl FnMut(&Mutations)) {
-        if let Some(entry) = self.entry {
-            apply(&entry.mutations);
-        }
-        let levels = [&self.route.mutations, &self.virtual_host.mutations, &self.config.mutations];
-        if self.config.most_specific_wins {
-            levels.into_iter().rev().for_each(apply);
-        } else {
-            levels.into_iter().for_each(apply);
-        }
-    }
-
-    /// Mirrors: the route's, else the virtual host's, else the configuration's.
-    pub fn mirrors(&self) -> &[Mirror] {
-        let own: &[Mirror] = match &self.route.action {
-            Action::Forward(forward) => &forward.mirrors,
-            _ => &[],
-        };
-        [own, &self.virtual_host.mirrors, &self.config.mirrors].into_iter().find(|m| !m.is_empty()).unwrap_or_default()
-    }
 }
 
 /// One request and its response.

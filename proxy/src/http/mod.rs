@@ -1,5 +1,6 @@
 //! HTTP: the exchange and everything around it. Read `exchange.rs` first.
 
+pub mod chosen;
 pub mod connection;
 pub mod deadlines;
 pub mod exchange;

@@ -1,4 +1,9 @@
 //! HTTP filters: one file each, one line in the table.
+//!
+//! | beside the filters | what it does |
+//! | --- | --- |
+//! | `hooks` | what a running filter sees and says |
+//! | `chain` | the filters of one exchange |
 
 pub mod chain;
 pub mod cors;
