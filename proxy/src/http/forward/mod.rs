@@ -269,7 +269,10 @@ fn after_reset(
     let resendable = plan.resendable();
     drop(attempt);
     if reset == Reset::Overflow {
-        x.record.upstream.host = None;
+        if !reason.is_empty() {
+            // Refused before a host mattered: the queue was full.
+            x.record.upstream.host = None;
+        }
     } else {
         x.record.upstream.transport_failure = (!reason.is_empty()).then(|| reason.clone());
         if !matches!(reset, Reset::ConnectFailure | Reset::ConnectTimeout) {
