@@ -76,7 +76,7 @@ impl Deadlines {
     }
 
     /// The response head is there: the try's time is over, the route's goes on.
-    pub fn response_begins(&mut self, _has_route: bool) {
+    pub fn response_begins(&mut self) {
         self.moved();
         self.per_try = None;
     }

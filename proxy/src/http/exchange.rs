@@ -174,7 +174,6 @@ impl<'d> Exchange<'d> {
     fn choose<'r>(&mut self, config: &'r RouteConfig) -> Option<Chosen<'r>> {
         let headers = &self.request.headers;
         let virtual_host = route::virtual_host(config, headers.get(Id::Authority).unwrap_or_default())?;
-        self.record.virtual_host = None;
         let random = rng::with(|r| r.next_u64());
         let route = route::route(config, virtual_host, headers, random)?;
         if !route.name.is_empty() {

@@ -66,7 +66,7 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
             }
             Err(outcome) => (None, outcome),
         };
-        judge(x, &plan, attempt.as_ref(), &outcome);
+        judge(&plan, attempt.as_ref(), &outcome);
         drop(retry_permit.take());
         match decide(x, &mut plan, attempt, outcome) {
             Verdict::Again(wait, permit) => {
@@ -167,7 +167,7 @@ fn stamp(x: &mut Exchange<'_>, chosen: &Chosen<'_>, plan: &Plan<'_>) {
 }
 
 /// Tells the host's record how the attempt ended.
-fn judge(x: &Exchange<'_>, plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: &Outcome) {
+fn judge(plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: &Outcome) {
     let Some(attempt) = attempt else { return };
     let host = &attempt.pool.host;
     let told = match outcome {
@@ -187,7 +187,6 @@ fn judge(x: &Exchange<'_>, plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: 
         }
         Outcome::NoHost | Outcome::Interrupted(_) => return,
     };
-    let _ = x;
     rng::with(|rng| outlier::report(&plan.config, host, told, rng));
 }
 
@@ -300,8 +299,7 @@ fn after_reset(
 fn reset_reply(plan: &Plan<'_>, reset: Reset, reason: &str) -> Reply {
     let row = reset.row();
     let retried = if plan.retries.made > 0 { "retried and the latest " } else { "" };
-    let sep = if plan.retries.made > 0 { ". " } else { ". " };
-    let body = format!("upstream connect error or disconnect/reset before headers{sep}{retried}reset reason: {}", row.text);
+    let body = format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {}", row.text);
     let mut details = format!("upstream_reset_before_response_started{{{}", crate::failure::details(row.text));
     if !reason.is_empty() && reset != Reset::Overflow {
         details.push('|');

@@ -33,7 +33,7 @@ pub async fn response(
     let upgraded = head.status == 101 && is_upgrade(&x.request.headers);
     x.run_response_filters(chosen, &mut head);
     respond::complete(x, &mut head, false);
-    x.deadlines.response_begins(plan.times.route.is_some());
+    x.deadlines.response_begins();
     if upgraded {
         x.send_head(head, true);
         x.manager.stats.inc(http_stat::DOWNSTREAM_CX_UPGRADES_TOTAL);
