@@ -6,7 +6,37 @@ use std::borrow::Cow;
 /// Envoy's response flags; kept in the order they were set.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum Flag { LH, UH, UT, LR, UR, UF, UC, UO, NR, DI, FI, RL, UAEX, RLSE, DC, URX, SI, IH, DPE, UMSDR, NFCF, DT, UPE, NC, OM, DF, DO, DR, UDO }
+pub enum Flag {
+    LH,
+    UH,
+    UT,
+    LR,
+    UR,
+    UF,
+    UC,
+    UO,
+    NR,
+    DI,
+    FI,
+    RL,
+    UAEX,
+    RLSE,
+    DC,
+    URX,
+    SI,
+    IH,
+    DPE,
+    UMSDR,
+    NFCF,
+    DT,
+    UPE,
+    NC,
+    OM,
+    DF,
+    DO,
+    DR,
+    UDO,
+}
 
 /// Short and long names of every flag, in Envoy's order.
 pub const FLAGS: &[(Flag, &str, &str)] = &[

@@ -47,7 +47,8 @@ impl Entry {
         match name {
             HeaderName::Known(id) => self.id == *id,
             HeaderName::Other(text) => {
-                self.id == Id::Other && block.slice(self.name, self.name_len).eq_ignore_ascii_case(text.as_bytes())
+                self.id == Id::Other
+                    && block.slice(self.name, self.name_len).eq_ignore_ascii_case(text.as_bytes())
             }
         }
     }

@@ -84,7 +84,8 @@ impl Id {
             return Id::Authority;
         }
         let found = slot(name).and_then(|at| TABLE.get(at));
-        let known = found.and_then(|ids| ids.iter().find(|id| id.as_str().as_bytes().eq_ignore_ascii_case(name)));
+        let known =
+            found.and_then(|ids| ids.iter().find(|id| id.as_str().as_bytes().eq_ignore_ascii_case(name)));
         known.copied().unwrap_or(Id::Other)
     }
 
@@ -152,8 +153,23 @@ impl fmt::Debug for HeaderName {
 
 /// Is the byte a token character (RFC 9110 section 5.6.2)?
 pub const fn is_token(byte: u8) -> bool {
-    matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
-        || byte.is_ascii_alphanumeric()
+    matches!(
+        byte,
+        b'!' | b'#'
+            | b'$'
+            | b'%'
+            | b'&'
+            | b'\''
+            | b'*'
+            | b'+'
+            | b'-'
+            | b'.'
+            | b'^'
+            | b'_'
+            | b'`'
+            | b'|'
+            | b'~'
+    ) || byte.is_ascii_alphanumeric()
 }
 
 /// Is the byte allowed inside a field value (RFC 9110 section 5.5: visible, space, tab, obs-text)?

@@ -24,7 +24,9 @@ enum Order {
     /// Connections notice the drain.
     Drain,
     /// Accepting stops, on all listeners or on those that are inbound.
-    StopAccepting { inbound_only: bool },
+    StopAccepting {
+        inbound_only: bool,
+    },
 }
 
 /// All workers.

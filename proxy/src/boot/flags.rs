@@ -104,44 +104,198 @@ fn duration(value: &str) -> Result<Duration, String> {
 
 fn pairs(value: &str) -> Result<Vec<(String, String)>, String> {
     let all = value.split(',').filter(|p| !p.is_empty());
-    all.map(|p| p.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).ok_or_else(|| format!("'{p}' is not key=value"))).collect()
+    all.map(|p| {
+        p.split_once('=')
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .ok_or_else(|| format!("'{p}' is not key=value"))
+    })
+    .collect()
 }
 
 const FLAGS: &[Flag] = &[
-    Flag { name: "config-path", short: Some('c'), takes: Takes::Value("FILE", |f, v| { f.config_path = Some(v.into()); Ok(()) }), help: "bootstrap, YAML or JSON (Envoy v3)" },
-    Flag { name: "config-yaml", short: None, takes: Takes::Value("TEXT", |f, v| { f.config_yaml = Some(v.into()); Ok(()) }), help: "bootstrap text, merged over the file" },
-    Flag { name: "mesh-config", short: None, takes: Takes::Value("DIR", |f, v| { f.mesh_config = Some(v.into()); Ok(()) }), help: "Istio and Kubernetes YAML, watched; no control plane" },
-    Flag { name: "listen-port-map", short: None, takes: Takes::Value("80=8080,..", |f, v| {
-        f.listen_port_map = pairs(v)?.iter().map(|(a, b)| Ok((number(a)?, number(b)?))).collect::<Result<_, String>>()?;
-        Ok(())
-    }), help: "with --mesh-config: ports to listen on instead" },
-    Flag { name: "gateway-labels", short: None, takes: Takes::Value("k=v,..", |f, v| { f.gateway_labels = pairs(v)?; Ok(()) }), help: "with --mesh-config: labels that Gateway selectors match" },
-    Flag { name: "ingress-class", short: None, takes: Takes::Value("NAME", |f, v| { f.ingress_class = Some(v.into()); Ok(()) }), help: "with --mesh-config: take Ingresses of this class only" },
-    Flag { name: "mode", short: None, takes: Takes::Value("MODE", |f, v| {
-        f.mode = match v { "serve" => Mode::Serve, "validate" | "init_only" => Mode::Validate, _ => return Err(format!("'{v}' is not serve, validate or init_only")) };
-        Ok(())
-    }), help: "serve (default), validate, init_only" },
-    Flag { name: "concurrency", short: None, takes: Takes::Value("N", |f, v| {
-        let n: usize = number(v)?;
-        if n > crate::live::worker::MAX_WORKERS { return Err(format!("{n} is more than {} workers", crate::live::worker::MAX_WORKERS)); }
-        f.concurrency = Some(n).filter(|n| *n > 0);
-        Ok(())
-    }), help: "worker threads; default: processors within the cgroup's limit" },
-    Flag { name: "log-level", short: Some('l'), takes: Takes::Value("LEVEL", |f, v| { f.log_level = v.into(); Ok(()) }), help: "trace, debug, info (default), warning, error, critical, off" },
-    Flag { name: "component-log-level", short: None, takes: Takes::Value("a:debug,..", |f, v| { f.component_log_level = Some(v.into()); Ok(()) }), help: "levels of single components" },
-    Flag { name: "log-path", short: None, takes: Takes::Value("FILE", |f, v| { f.log_path = Some(v.into()); Ok(()) }), help: "log to a file" },
-    Flag { name: "service-node", short: None, takes: Takes::Value("ID", |f, v| { f.service_node = Some(v.into()); Ok(()) }), help: "node id" },
-    Flag { name: "service-cluster", short: None, takes: Takes::Value("NAME", |f, v| { f.service_cluster = Some(v.into()); Ok(()) }), help: "node cluster" },
-    Flag { name: "drain-time-s", short: None, takes: Takes::Value("S", |f, v| { f.drain_time = Duration::from_secs(number(v)?); Ok(()) }), help: "time over which connections drain (600)" },
-    Flag { name: "drain-strategy", short: None, takes: Takes::Value("HOW", |f, v| { f.immediate_drain = v == "immediate"; Ok(()) }), help: "gradual (default), immediate" },
-    Flag { name: "shutdown-grace", short: None, takes: Takes::Value("S", |f, v| { f.shutdown_grace = duration(v)?; Ok(()) }), help: "longest time from SIGTERM to the end (25s)" },
-    Flag { name: "admin-address-path", short: None, takes: Takes::Value("FILE", |f, v| { f.admin_address_path = Some(v.into()); Ok(()) }), help: "write the admin address to a file" },
-    Flag { name: "file-flush-interval-msec", short: None, takes: Takes::Value("MS", |_, v| {
-        crate::observe::log::set_flush_interval(Duration::from_millis(number(v)?));
-        Ok(())
-    }), help: "access log flush interval" },
-    Flag { name: "allow-unknown-static-fields", short: None, takes: Takes::Nothing(|f| f.allow_unknown = true), help: "ignore unknown fields of the bootstrap" },
-    Flag { name: "allow-unknown-fields", short: None, takes: Takes::Nothing(|f| f.allow_unknown = true), help: "the same (deprecated)" },
+    Flag {
+        name: "config-path",
+        short: Some('c'),
+        takes: Takes::Value("FILE", |f, v| {
+            f.config_path = Some(v.into());
+            Ok(())
+        }),
+        help: "bootstrap, YAML or JSON (Envoy v3)",
+    },
+    Flag {
+        name: "config-yaml",
+        short: None,
+        takes: Takes::Value("TEXT", |f, v| {
+            f.config_yaml = Some(v.into());
+            Ok(())
+        }),
+        help: "bootstrap text, merged over the file",
+    },
+    Flag {
+        name: "mesh-config",
+        short: None,
+        takes: Takes::Value("DIR", |f, v| {
+            f.mesh_config = Some(v.into());
+            Ok(())
+        }),
+        help: "Istio and Kubernetes YAML, watched; no control plane",
+    },
+    Flag {
+        name: "listen-port-map",
+        short: None,
+        takes: Takes::Value("80=8080,..", |f, v| {
+            f.listen_port_map =
+                pairs(v)?.iter().map(|(a, b)| Ok((number(a)?, number(b)?))).collect::<Result<_, String>>()?;
+            Ok(())
+        }),
+        help: "with --mesh-config: ports to listen on instead",
+    },
+    Flag {
+        name: "gateway-labels",
+        short: None,
+        takes: Takes::Value("k=v,..", |f, v| {
+            f.gateway_labels = pairs(v)?;
+            Ok(())
+        }),
+        help: "with --mesh-config: labels that Gateway selectors match",
+    },
+    Flag {
+        name: "ingress-class",
+        short: None,
+        takes: Takes::Value("NAME", |f, v| {
+            f.ingress_class = Some(v.into());
+            Ok(())
+        }),
+        help: "with --mesh-config: take Ingresses of this class only",
+    },
+    Flag {
+        name: "mode",
+        short: None,
+        takes: Takes::Value("MODE", |f, v| {
+            f.mode = match v {
+                "serve" => Mode::Serve,
+                "validate" | "init_only" => Mode::Validate,
+                _ => return Err(format!("'{v}' is not serve, validate or init_only")),
+            };
+            Ok(())
+        }),
+        help: "serve (default), validate, init_only",
+    },
+    Flag {
+        name: "concurrency",
+        short: None,
+        takes: Takes::Value("N", |f, v| {
+            let n: usize = number(v)?;
+            if n > crate::live::worker::MAX_WORKERS {
+                return Err(format!("{n} is more than {} workers", crate::live::worker::MAX_WORKERS));
+            }
+            f.concurrency = Some(n).filter(|n| *n > 0);
+            Ok(())
+        }),
+        help: "worker threads; default: processors within the cgroup's limit",
+    },
+    Flag {
+        name: "log-level",
+        short: Some('l'),
+        takes: Takes::Value("LEVEL", |f, v| {
+            f.log_level = v.into();
+            Ok(())
+        }),
+        help: "trace, debug, info (default), warning, error, critical, off",
+    },
+    Flag {
+        name: "component-log-level",
+        short: None,
+        takes: Takes::Value("a:debug,..", |f, v| {
+            f.component_log_level = Some(v.into());
+            Ok(())
+        }),
+        help: "levels of single components",
+    },
+    Flag {
+        name: "log-path",
+        short: None,
+        takes: Takes::Value("FILE", |f, v| {
+            f.log_path = Some(v.into());
+            Ok(())
+        }),
+        help: "log to a file",
+    },
+    Flag {
+        name: "service-node",
+        short: None,
+        takes: Takes::Value("ID", |f, v| {
+            f.service_node = Some(v.into());
+            Ok(())
+        }),
+        help: "node id",
+    },
+    Flag {
+        name: "service-cluster",
+        short: None,
+        takes: Takes::Value("NAME", |f, v| {
+            f.service_cluster = Some(v.into());
+            Ok(())
+        }),
+        help: "node cluster",
+    },
+    Flag {
+        name: "drain-time-s",
+        short: None,
+        takes: Takes::Value("S", |f, v| {
+            f.drain_time = Duration::from_secs(number(v)?);
+            Ok(())
+        }),
+        help: "time over which connections drain (600)",
+    },
+    Flag {
+        name: "drain-strategy",
+        short: None,
+        takes: Takes::Value("HOW", |f, v| {
+            f.immediate_drain = v == "immediate";
+            Ok(())
+        }),
+        help: "gradual (default), immediate",
+    },
+    Flag {
+        name: "shutdown-grace",
+        short: None,
+        takes: Takes::Value("S", |f, v| {
+            f.shutdown_grace = duration(v)?;
+            Ok(())
+        }),
+        help: "longest time from SIGTERM to the end (25s)",
+    },
+    Flag {
+        name: "admin-address-path",
+        short: None,
+        takes: Takes::Value("FILE", |f, v| {
+            f.admin_address_path = Some(v.into());
+            Ok(())
+        }),
+        help: "write the admin address to a file",
+    },
+    Flag {
+        name: "file-flush-interval-msec",
+        short: None,
+        takes: Takes::Value("MS", |_, v| {
+            crate::observe::log::set_flush_interval(Duration::from_millis(number(v)?));
+            Ok(())
+        }),
+        help: "access log flush interval",
+    },
+    Flag {
+        name: "allow-unknown-static-fields",
+        short: None,
+        takes: Takes::Nothing(|f| f.allow_unknown = true),
+        help: "ignore unknown fields of the bootstrap",
+    },
+    Flag {
+        name: "allow-unknown-fields",
+        short: None,
+        takes: Takes::Nothing(|f| f.allow_unknown = true),
+        help: "the same (deprecated)",
+    },
     Flag { name: "service-zone", short: None, takes: Takes::Ignored(true), help: "" },
     Flag { name: "parent-shutdown-time-s", short: None, takes: Takes::Ignored(true), help: "" },
     Flag { name: "local-address-ip-version", short: None, takes: Takes::Ignored(true), help: "" },
@@ -217,7 +371,8 @@ impl Flags {
                 "hot-restart-version" => return Ok(Wish::Print("disabled".into())),
                 _ => {}
             }
-            let found = FLAGS.iter().find(|f| f.name == name || f.short.is_some_and(|s| arg == format!("-{s}")));
+            let found =
+                FLAGS.iter().find(|f| f.name == name || f.short.is_some_and(|s| arg == format!("-{s}")));
             let Some(flag) = found else {
                 flags.warnings.push(unknown(&arg, &name));
                 // A value that belongs to it, perhaps.
@@ -235,7 +390,9 @@ impl Flags {
             let value = value.unwrap_or_default();
             match &flag.takes {
                 Takes::Nothing(set) => set(&mut flags),
-                Takes::Value(_, set) => set(&mut flags, &value).map_err(|why| format!("--{}: {why}", flag.name))?,
+                Takes::Value(_, set) => {
+                    set(&mut flags, &value).map_err(|why| format!("--{}: {why}", flag.name))?
+                }
                 Takes::Ignored(_) => {}
             }
             flags.given.push((flag.name.replace('-', "_"), value));
@@ -273,7 +430,9 @@ fn distance(a: &str, b: &str) -> usize {
 }
 
 fn help() -> String {
-    let mut text = String::from("weir: a service-mesh data plane\n\nweir -c FILE [flags]\nweir --mesh-config DIR [flags]\n\n");
+    let mut text = String::from(
+        "weir: a service-mesh data plane\n\nweir -c FILE [flags]\nweir --mesh-config DIR [flags]\n\n",
+    );
     for flag in FLAGS.iter().filter(|f| !f.help.is_empty()) {
         let value = match flag.takes {
             Takes::Value(value, _) => format!(" {value}"),

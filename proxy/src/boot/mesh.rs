@@ -52,7 +52,8 @@ fn node(flags: &Flags) -> anyhow::Result<Node> {
         node.labels.extend(LABELS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     }
     node.labels.extend(flags.gateway_labels.iter().cloned());
-    node.listen_port_map.extend(flags.listen_port_map.iter().map(|(from, to)| (u32::from(*from), u32::from(*to))));
+    node.listen_port_map
+        .extend(flags.listen_port_map.iter().map(|(from, to)| (u32::from(*from), u32::from(*to))));
     Ok(node)
 }
 
@@ -84,7 +85,9 @@ impl Mesh {
                 let _ = events.send(());
             }
         })?;
-        watcher.watch(Path::new(dir), RecursiveMode::Recursive).with_context(|| format!("{dir} cannot be watched"))?;
+        watcher
+            .watch(Path::new(dir), RecursiveMode::Recursive)
+            .with_context(|| format!("{dir} cannot be watched"))?;
         mesh.apply();
         std::thread::Builder::new().name("mesh".into()).spawn(move || {
             let _watcher = watcher;
@@ -126,7 +129,11 @@ impl Mesh {
         self.version = self.version.saturating_add(1);
         if has_errors(&all) {
             if !repeated {
-                tracing::error!("{}: mistakes; the last good state stays in force\n{}", self.dir.display(), render_text(&all));
+                tracing::error!(
+                    "{}: mistakes; the last good state stays in force\n{}",
+                    self.dir.display(),
+                    render_text(&all)
+                );
             }
             return;
         }
@@ -139,10 +146,22 @@ impl Mesh {
     fn push(&mut self, compiled: &Compiled) {
         let update = Update {
             version: self.version.to_string().into(),
-            clusters: change(&mut self.in_force[0], compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
-            endpoints: change(&mut self.in_force[1], compiled.endpoints.iter().map(|m| (m.cluster_name.as_str(), m.encode_to_vec()))),
-            listeners: change(&mut self.in_force[2], compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
-            routes: change(&mut self.in_force[3], compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
+            clusters: change(
+                &mut self.in_force[0],
+                compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
+            ),
+            endpoints: change(
+                &mut self.in_force[1],
+                compiled.endpoints.iter().map(|m| (m.cluster_name.as_str(), m.encode_to_vec())),
+            ),
+            listeners: change(
+                &mut self.in_force[2],
+                compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
+            ),
+            routes: change(
+                &mut self.in_force[3],
+                compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
+            ),
         };
         let verdicts = self.control.apply(update);
         let refused: Vec<_> = verdicts.iter().filter(|verdict| verdict.result.is_err()).collect();
@@ -152,7 +171,13 @@ impl Mesh {
                 tracing::error!(name = %verdict.name, kind = ?verdict.kind, "refused, its previous version stays in force: {text}");
             }
         }
-        tracing::info!(version = self.version, resources = verdicts.len(), refused = refused.len(), "{} in force", self.dir.display());
+        tracing::info!(
+            version = self.version,
+            resources = verdicts.len(),
+            refused = refused.len(),
+            "{} in force",
+            self.dir.display()
+        );
     }
 }
 

@@ -64,7 +64,8 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         mesh::Mesh::start(dir, &flags, control.clone())?;
     }
     let admin_address = control.settings().admin.clone();
-    let shutdown = shutdown::Shutdown::new(crew.clone(), flags.shutdown_grace, flags.drain_time, flags.immediate_drain);
+    let shutdown =
+        shutdown::Shutdown::new(crew.clone(), flags.shutdown_grace, flags.drain_time, flags.immediate_drain);
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;
@@ -73,10 +74,12 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
 }
 
 fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Result<admin::Admin> {
-    let listening = admin::bind(address).with_context(|| format!("the admin address {address} cannot be bound"))?;
+    let listening =
+        admin::bind(address).with_context(|| format!("the admin address {address} cannot be bound"))?;
     let admin = admin::start(listening, view, admin::Options::default())?;
     if let (Some(path), Some(at)) = (&flags.admin_address_path, admin.address) {
-        std::fs::write(path, at.to_string()).with_context(|| format!("--admin-address-path: {path} cannot be written"))?;
+        std::fs::write(path, at.to_string())
+            .with_context(|| format!("--admin-address-path: {path} cannot be written"))?;
     }
     Ok(admin)
 }
@@ -98,7 +101,8 @@ fn health(published: Arc<Published>) -> anyhow::Result<()> {
 /// Runs on a thread of its own: what it allocates and frees (the descriptor pool: 15 MB) goes back to the system when
 /// the thread ends.
 fn apart<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Result<R> {
-    std::thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|_| Err(anyhow!("the configuration cannot be read")))
+    std::thread::scope(|scope| scope.spawn(work).join())
+        .unwrap_or_else(|_| Err(anyhow!("the configuration cannot be read")))
 }
 
 /// The bootstrap of `-c`, with `--config-yaml` merged over it.
@@ -110,11 +114,15 @@ fn bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
     }
     if let Some(path) = &flags.config_path {
         let text = std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
-        let options = ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file(path) };
+        let options =
+            ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file(path) };
         merged = Some(parse(&pool, &text, &options)?);
     }
     if let Some(text) = &flags.config_yaml {
-        let options = ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file("--config-yaml") };
+        let options = ParseOptions {
+            allow_unknown_fields: flags.allow_unknown,
+            ..ParseOptions::for_file("--config-yaml")
+        };
         let over = parse(&pool, text, &options)?;
         merged = Some(match merged {
             None => over,
@@ -126,7 +134,9 @@ fn bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
             }
         });
     }
-    merged.ok_or_else(|| anyhow!("no configuration: give a bootstrap with -c FILE or --config-yaml TEXT (weir --help)"))
+    merged.ok_or_else(|| {
+        anyhow!("no configuration: give a bootstrap with -c FILE or --config-yaml TEXT (weir --help)")
+    })
 }
 
 fn parse(pool: &Pool, text: &str, options: &ParseOptions) -> anyhow::Result<Bootstrap> {

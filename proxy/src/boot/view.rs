@@ -4,8 +4,8 @@ use super::crew::Crew;
 use super::flags::Flags;
 use super::shutdown::Shutdown;
 use crate::admin::{
-    AdminState, ClusterStatus, DrainRequest, HealthFlag, HostStatus, ListenerStatus, OutlierStatus, ServerInfo,
-    ServerState, Tags, ThresholdStatus,
+    AdminState, ClusterStatus, DrainRequest, HealthFlag, HostStatus, ListenerStatus, OutlierStatus,
+    ServerInfo, ServerState, Tags, ThresholdStatus,
 };
 use crate::control::{Control, DumpOptions};
 use crate::live::drain;
@@ -42,9 +42,10 @@ impl View {
         workers: usize,
         started: Instant,
     ) -> View {
-        let given = flags.given.iter().map(|(name, value)| {
-            (name.clone(), if value.is_empty() { json!(true) } else { json!(value) })
-        });
+        let given = flags
+            .given
+            .iter()
+            .map(|(name, value)| (name.clone(), if value.is_empty() { json!(true) } else { json!(value) }));
         View {
             control,
             published,
@@ -71,7 +72,11 @@ impl AdminState for View {
     fn server_info(&self) -> ServerInfo {
         let node = &self.control.settings().node;
         ServerInfo {
-            version: format!("weir/{}/Clean/{}/none", env!("CARGO_PKG_VERSION"), if cfg!(debug_assertions) { "DEBUG" } else { "RELEASE" }),
+            version: format!(
+                "weir/{}/Clean/{}/none",
+                env!("CARGO_PKG_VERSION"),
+                if cfg!(debug_assertions) { "DEBUG" } else { "RELEASE" }
+            ),
             uptime: self.started.elapsed(),
             uptime_all: self.started.elapsed(),
             hot_restart_version: "disabled".into(),
@@ -93,7 +98,10 @@ impl AdminState for View {
         for bound in outside(|| self.control.bound_blocking()).unwrap_or_default() {
             match all.iter_mut().find(|l| *l.name == *bound.listener) {
                 Some(known) => known.addresses.push(bound.address),
-                None => all.push(ListenerStatus { name: bound.listener.to_string(), addresses: vec![bound.address] }),
+                None => all.push(ListenerStatus {
+                    name: bound.listener.to_string(),
+                    addresses: vec![bound.address],
+                }),
             }
         }
         all
@@ -124,7 +132,10 @@ impl AdminState for View {
 
     fn runtime(&self) -> Value {
         let snapshot = self.published.load();
-        let entries = snapshot.runtime.iter().map(|(key, value)| (key.to_string(), json!({"final_value": value, "layer_values": [value]})));
+        let entries = snapshot
+            .runtime
+            .iter()
+            .map(|(key, value)| (key.to_string(), json!({"final_value": value, "layer_values": [value]})));
         json!({"layers": ["static"], "entries": Value::Object(entries.collect())})
     }
 

@@ -101,7 +101,12 @@ impl Downstream<'_> {
     }
 
     /// Ends the body with trailers; `forward`: HTTP/1 sends them too.
-    pub fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &HeaderBlock, forward: bool) -> io::Result<()> {
+    pub fn send_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &HeaderBlock,
+        forward: bool,
+    ) -> io::Result<()> {
         match self {
             Downstream::H1(s) => s.send_trailers(cx, trailers, forward),
             Downstream::H2(s) => s.send_trailers(cx, trailers),

@@ -38,6 +38,9 @@ impl Chosen<'_> {
             Action::Forward(forward) => &forward.mirrors,
             _ => &[],
         };
-        [own, &self.virtual_host.mirrors, &self.config.mirrors].into_iter().find(|m| !m.is_empty()).unwrap_or_default()
+        [own, &self.virtual_host.mirrors, &self.config.mirrors]
+            .into_iter()
+            .find(|m| !m.is_empty())
+            .unwrap_or_default()
     }
 }

@@ -95,7 +95,10 @@ impl Counted {
         stats.inc(stat::DOWNSTREAM_CX_TOTAL);
         stats.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
         stats.inc(if h2 { stat::DOWNSTREAM_CX_HTTP2_TOTAL } else { stat::DOWNSTREAM_CX_HTTP1_TOTAL });
-        stats.gauge_add(if h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE }, 1);
+        stats.gauge_add(
+            if h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE },
+            1,
+        );
         Counted { cell, id: facts.id, start: facts.start, h2 }
     }
 }
@@ -106,7 +109,10 @@ impl Drop for Counted {
         let stats = &self.cell.stats;
         stats.inc(stat::DOWNSTREAM_CX_DESTROY);
         stats.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
-        stats.gauge_sub(if self.h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE }, 1);
+        stats.gauge_sub(
+            if self.h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE },
+            1,
+        );
         let age = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
         stats.record(stat::DOWNSTREAM_CX_LENGTH_MS, age);
     }
@@ -300,7 +306,11 @@ impl Http1 {
                 return Poll::Ready(Next::Bad(Failure::RequestHeaderTimeout));
             }
             let idle = idle_by == first;
-            self.manager.stats.inc(if idle { stat::DOWNSTREAM_CX_IDLE_TIMEOUT } else { stat::DOWNSTREAM_CX_MAX_DURATION_REACHED });
+            self.manager.stats.inc(if idle {
+                stat::DOWNSTREAM_CX_IDLE_TIMEOUT
+            } else {
+                stat::DOWNSTREAM_CX_MAX_DURATION_REACHED
+            });
             return Poll::Ready(Next::Close);
         }
     }

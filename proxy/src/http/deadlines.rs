@@ -59,7 +59,12 @@ impl Deadlines {
     }
 
     /// An attempt has its connection.
-    pub fn attempt_begins(&mut self, per_try: Option<Duration>, idle: Option<Duration>, longest: Option<Duration>) {
+    pub fn attempt_begins(
+        &mut self,
+        per_try: Option<Duration>,
+        idle: Option<Duration>,
+        longest: Option<Duration>,
+    ) {
         if per_try.is_some() || idle.is_some() || longest.is_some() {
             self.moved();
         }

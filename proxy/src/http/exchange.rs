@@ -98,7 +98,11 @@ impl<'d> Exchange<'d> {
         stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
         stats.inc(stat::RQ_TOTAL);
         stats.gauge_add(stat::DOWNSTREAM_RQ_ACTIVE, 1);
-        stats.inc(if request.protocol == Protocol::Http2 { stat::DOWNSTREAM_RQ_HTTP2_TOTAL } else { stat::DOWNSTREAM_RQ_HTTP1_TOTAL });
+        stats.inc(if request.protocol == Protocol::Http2 {
+            stat::DOWNSTREAM_RQ_HTTP2_TOTAL
+        } else {
+            stat::DOWNSTREAM_RQ_HTTP1_TOTAL
+        });
         let deadlines = Deadlines::new(&manager.config, record.start, request.end);
         let filters = Chain::default();
         Exchange {
@@ -221,7 +225,8 @@ impl<'d> Exchange<'d> {
 
     /// Answers `Expect: 100-continue` (spec 1.1.5), unless it is to be forwarded.
     async fn expect_continue(&mut self) {
-        let expects = self.request.headers.get(Id::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        let expects =
+            self.request.headers.get(Id::Expect).is_some_and(|v| v.eq_ignore_ascii_case(b"100-continue"));
         if expects && !self.manager.config.proxy_100_continue {
             self.request.headers.remove_id(Id::Expect);
             self.continued = true;
@@ -246,7 +251,9 @@ impl<'d> Exchange<'d> {
             return None;
         }
         let kind = self.request.headers.get(Id::Upgrade)?.to_ascii_lowercase();
-        let find = |list: &[(Box<str>, bool)]| list.iter().find(|(name, _)| name.as_bytes() == kind).map(|(_, on)| *on);
+        let find = |list: &[(Box<str>, bool)]| {
+            list.iter().find(|(name, _)| name.as_bytes() == kind).map(|(_, on)| *on)
+        };
         let on_route = match &chosen.route.action {
             Action::Forward(forward) => find(&forward.upgrades),
             _ => None,
@@ -279,12 +286,15 @@ impl<'d> Exchange<'d> {
                 }
                 match failure {
                     Failure::AbsolutePath => self.manager.stats.inc(stat::DOWNSTREAM_RQ_NON_RELATIVE_PATH),
-                    Failure::PathNormalization => self.manager.stats.inc(stat::DOWNSTREAM_RQ_FAILED_PATH_NORMALIZATION),
+                    Failure::PathNormalization => {
+                        self.manager.stats.inc(stat::DOWNSTREAM_RQ_FAILED_PATH_NORMALIZATION)
+                    }
                     _ => {}
                 }
                 let mut reply = Reply::from(failure);
                 reply.close = reply.status == 400 && !self.manager.config.http1.stream_error_on_invalid;
-                let codec = matches!(failure, Failure::CodecError | Failure::Underscore | Failure::ConnectionHeader);
+                let codec =
+                    matches!(failure, Failure::CodecError | Failure::Underscore | Failure::ConnectionHeader);
                 let result = self.reply(reply).await;
                 if codec {
                     // Bytes that never became a request are not logged as one.
@@ -358,7 +368,8 @@ impl<'d> Exchange<'d> {
             self.down.set_close();
         }
         self.record.status = head.status;
-        self.record.moments.response_headers_sent = Some(clock::now().saturating_duration_since(self.record.start));
+        self.record.moments.response_headers_sent =
+            Some(clock::now().saturating_duration_since(self.record.start));
         self.down.send_head(&head, upgraded);
         self.response_ended = head.end;
         self.record.response = head.headers;
@@ -425,7 +436,9 @@ impl<'d> Exchange<'d> {
             Some(Interrupt::Failure(Failure::StreamIdleTimeout)) => {
                 self.manager.stats.inc(stat::DOWNSTREAM_RQ_IDLE_TIMEOUT);
             }
-            Some(Interrupt::Failure(Failure::RequestTimeout)) => self.manager.stats.inc(stat::DOWNSTREAM_RQ_TIMEOUT),
+            Some(Interrupt::Failure(Failure::RequestTimeout)) => {
+                self.manager.stats.inc(stat::DOWNSTREAM_RQ_TIMEOUT)
+            }
             Some(Interrupt::Failure(Failure::MaxDuration)) => {
                 self.manager.stats.inc(stat::DOWNSTREAM_RQ_MAX_DURATION_REACHED);
             }
@@ -433,8 +446,12 @@ impl<'d> Exchange<'d> {
         }
         let early = !self.down.request_done();
         match what {
-            Some(Interrupt::Failure(Failure::StreamIdleTimeout)) if early => Interrupt::Failure(Failure::RequestIdleTimeout),
-            Some(Interrupt::Failure(Failure::MaxDuration)) if early => Interrupt::Failure(Failure::RequestMaxDuration),
+            Some(Interrupt::Failure(Failure::StreamIdleTimeout)) if early => {
+                Interrupt::Failure(Failure::RequestIdleTimeout)
+            }
+            Some(Interrupt::Failure(Failure::MaxDuration)) if early => {
+                Interrupt::Failure(Failure::RequestMaxDuration)
+            }
             what => what.unwrap_or(Interrupt::Gone),
         }
     }

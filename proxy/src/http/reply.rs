@@ -73,7 +73,17 @@ impl From<Failure> for Reply {
 
 /// Makes the head and the body of a local reply; the exchange's record learns flag and details.
 pub fn render(x: &mut Exchange<'_>, reply: Reply) -> (ResponseHead, Vec<u8>) {
-    let Reply { mut status, mut body, content_type, flag, details, mut headers, grpc_status, close, from_route } = reply;
+    let Reply {
+        mut status,
+        mut body,
+        content_type,
+        flag,
+        details,
+        mut headers,
+        grpc_status,
+        close,
+        from_route,
+    } = reply;
     if let Some(flag) = flag {
         x.record.flags.set(flag);
     }
@@ -181,13 +191,17 @@ pub fn raw(failure: Failure, server: &str) -> Vec<u8> {
     let row = failure.row();
     let mut out = format!("HTTP/1.1 {} {}\r\n", row.status, reason(row.status)).into_bytes();
     if !row.body.is_empty() {
-        out.extend_from_slice(format!("content-length: {}\r\ncontent-type: text/plain\r\n", row.body.len()).as_bytes());
+        out.extend_from_slice(
+            format!("content-length: {}\r\ncontent-type: text/plain\r\n", row.body.len()).as_bytes(),
+        );
     } else {
         out.extend_from_slice(b"content-length: 0\r\n");
     }
     out.extend_from_slice(b"date: ");
     super::respond::with_date(|date| out.extend_from_slice(date));
-    out.extend_from_slice(format!("\r\nserver: {server}\r\nconnection: close\r\n\r\n{}", row.body).as_bytes());
+    out.extend_from_slice(
+        format!("\r\nserver: {server}\r\nconnection: close\r\n\r\n{}", row.body).as_bytes(),
+    );
     out
 }
 
@@ -202,7 +216,12 @@ mod tests {
 
     #[test]
     fn grpc_requests_are_known() {
-        for (kind, is) in [("application/grpc", true), ("application/grpc+proto", true), ("application/grpc-web", false), ("text/plain", false)] {
+        for (kind, is) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc-web", false),
+            ("text/plain", false),
+        ] {
             let mut headers = HeaderBlock::new();
             headers.append_id(Id::ContentType, kind.as_bytes());
             assert_eq!(is_grpc(&headers), is, "{kind}");

@@ -31,7 +31,8 @@ pub fn with_date<R>(use_it: impl FnOnce(&[u8]) -> R) -> R {
 /// `Sun, 06 Nov 1994 08:49:37 GMT`; civil date from days by the usual era arithmetic.
 fn imf_date(second: u64) -> [u8; 29] {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (day, rest) = (second / 86_400, second % 86_400);
     let z = day + 719_468;
     let (era, doe) = (z / 146_097, z % 146_097);
@@ -41,7 +42,12 @@ fn imf_date(second: u64) -> [u8; 29] {
     let (d, m) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
     let y = yoe + era * 400 + u64::from(m <= 2);
     let (name, month) = (DAYS[(day % 7) as usize], MONTHS[(m as usize).saturating_sub(1) % 12]);
-    let text = format!("{name}, {d:02} {month} {y:04} {:02}:{:02}:{:02} GMT", rest / 3600, rest % 3600 / 60, rest % 60);
+    let text = format!(
+        "{name}, {d:02} {month} {y:04} {:02}:{:02}:{:02} GMT",
+        rest / 3600,
+        rest % 3600 / 60,
+        rest % 60
+    );
     let mut out = [b' '; 29];
     for (slot, byte) in out.iter_mut().zip(text.bytes()) {
         *slot = byte;

@@ -33,7 +33,8 @@ pub fn redirect(x: &Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> R
     let mut host = match &redirect.host {
         Some(host) => host.as_bytes().to_vec(),
         None => {
-            let standard = (old_scheme == b"http" && port == Some(b"80")) || (old_scheme == b"https" && port == Some(b"443"));
+            let standard = (old_scheme == b"http" && port == Some(b"80"))
+                || (old_scheme == b"https" && port == Some(b"443"));
             let drop = redirect.port.is_some() || (scheme != old_scheme && standard);
             if drop { name.to_vec() } else { authority.to_vec() }
         }
@@ -53,7 +54,10 @@ fn path(x: &Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> Vec<u8> {
     let (mut new, own_query) = match &redirect.path {
         None => (plain.to_vec(), false),
         Some(RedirectPath::Full(path)) => (path.to_vec(), path.contains(&b'?')),
-        Some(RedirectPath::Prefix(with)) => (replace_prefix(plain, matched_length(&chosen.route.matcher.path, old).min(plain.len()), with), false),
+        Some(RedirectPath::Prefix(with)) => (
+            replace_prefix(plain, matched_length(&chosen.route.matcher.path, old).min(plain.len()), with),
+            false,
+        ),
         Some(RedirectPath::Regex(regex, with)) => (regex.replace_all(plain, &**with).into_owned(), false),
     };
     if !own_query && !redirect.strip_query {

@@ -45,7 +45,17 @@ impl Http2 {
     pub(super) fn new(worker: Rc<Worker>, manager: Rc<ManagerCell>, conn: Rest) -> Http2 {
         let version = worker.version();
         let idle_since = Some(clock::now());
-        Http2 { worker, manager, conn, version, alarm: Alarm::default(), served: 0, idle_since, going_since: None, abandoned: false }
+        Http2 {
+            worker,
+            manager,
+            conn,
+            version,
+            alarm: Alarm::default(),
+            served: 0,
+            idle_since,
+            going_since: None,
+            abandoned: false,
+        }
     }
 
     /// Serves the connection to its end. Streams that still run end by themselves.
@@ -99,7 +109,9 @@ impl Http2 {
             }
             let by = self.by(connection);
             std::task::ready!(self.alarm.poll_at(cx, by));
-            if let Poll::Ready(Err(closed)) = connection.poll_accept(cx).map_ok(|accepted| self.accept(connection, accepted)) {
+            if let Poll::Ready(Err(closed)) =
+                connection.poll_accept(cx).map_ok(|accepted| self.accept(connection, accepted))
+            {
                 return Poll::Ready(closed);
             }
         }
@@ -164,7 +176,8 @@ impl Http2 {
         self.idle_since = None;
         let present = self.conn.refresh(&self.worker, &mut self.version, &mut self.manager);
         if self.going_since.is_none() {
-            let worn = self.manager.config.max_requests_per_connection.is_some_and(|most| self.served >= most);
+            let worn =
+                self.manager.config.max_requests_per_connection.is_some_and(|most| self.served >= most);
             if worn {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
             }
@@ -181,7 +194,8 @@ impl Http2 {
         record.moments.request_headers_received = Some(Duration::ZERO);
         match accepted.head {
             Ok(head) => {
-                let (manager, worker, limit) = (self.manager.clone(), self.worker.clone(), self.conn.buffer_limit);
+                let (manager, worker, limit) =
+                    (self.manager.clone(), self.worker.clone(), self.conn.buffer_limit);
                 // Boxed before it is spawned: the runtime would move the whole of it from hand to hand.
                 let serving = Box::pin(serve(accepted.stream, head, record, manager, worker, limit));
                 tokio::task::spawn_local(serving);

@@ -23,7 +23,12 @@ impl Throttle {
     /// At so many bytes a second.
     pub fn new(bytes_per_second: u64) -> Throttle {
         let per_tick = usize::try_from(bytes_per_second / 16).unwrap_or(usize::MAX).max(1);
-        Throttle { per_tick, pending: Bytes::new(), end: false, sleep: Box::pin(tokio::time::sleep(Duration::ZERO)) }
+        Throttle {
+            per_tick,
+            pending: Bytes::new(),
+            end: false,
+            sleep: Box::pin(tokio::time::sleep(Duration::ZERO)),
+        }
     }
 
     /// Is nothing waiting?
@@ -65,6 +70,8 @@ mod tests {
             }
         }
         assert_eq!(sent, 2048);
-        assert!(start.elapsed() >= Duration::from_millis(1900) && start.elapsed() < Duration::from_millis(2100));
+        assert!(
+            start.elapsed() >= Duration::from_millis(1900) && start.elapsed() < Duration::from_millis(2100)
+        );
     }
 }

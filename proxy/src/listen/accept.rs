@@ -119,7 +119,8 @@ async fn run(name: Name, socket: Socket) {
         let cells = match &stats {
             Some((prefix, cells)) if *prefix == listener.stat_prefix => cells.clone(),
             _ => {
-                let cells = Registry::global().cells(&stat::SCHEMA, &format!("listener.{}.", listener.stat_prefix));
+                let cells =
+                    Registry::global().cells(&stat::SCHEMA, &format!("listener.{}.", listener.stat_prefix));
                 stats = Some((listener.stat_prefix.clone(), cells.clone()));
                 cells
             }

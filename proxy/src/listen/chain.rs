@@ -26,7 +26,8 @@ pub struct Inputs {
 type Fit = fn(&ChainMatch, &Inputs) -> Option<usize>;
 
 /// The levels in Envoy's order; on each the best fit stays, and the choice is never taken back.
-const LEVELS: &[Fit] = &[port, destination, server_name, transport, protocol, direct_source, source_type, source, source_port];
+const LEVELS: &[Fit] =
+    &[port, destination, server_name, transport, protocol, direct_source, source_type, source, source_port];
 
 /// The chain for a connection; none when neither one fits nor a default exists.
 pub fn choose<'l>(listener: &'l Listener, inputs: &Inputs) -> Option<&'l Arc<FilterChain>> {
@@ -162,7 +163,10 @@ mod tests {
         };
         let fits: Vec<Option<usize>> = LEVELS.iter().map(|fit| fit(&m, &inputs())).collect();
         assert_eq!(fits, [Some(1), Some(25), Some(7), Some(0), Some(1), Some(0), Some(1), Some(0), Some(1)]);
-        assert_eq!(port(&ChainMatch { destination_port: Some(81), ..ChainMatch::default() }, &inputs()), None);
+        assert_eq!(
+            port(&ChainMatch { destination_port: Some(81), ..ChainMatch::default() }, &inputs()),
+            None
+        );
         assert!(is_empty(&ChainMatch::default()) && !is_empty(&m));
     }
 }

@@ -128,7 +128,8 @@ async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> bool {
     for filter in &listener.listener_filters {
         match filter {
             ListenerFilter::ProxyProtocol { allow_without, refuse_v1, refuse_v2 } => {
-                let rules = Rules { allow_without: *allow_without, refuse_v1: *refuse_v1, refuse_v2: *refuse_v2 };
+                let rules =
+                    Rules { allow_without: *allow_without, refuse_v1: *refuse_v1, refuse_v2: *refuse_v2 };
                 match proxy_protocol::read(io, &mut seen.input, rules).await {
                     Ok(Some(Header::Proxied(from, to))) => {
                         seen.remote = Address::Ip(from);

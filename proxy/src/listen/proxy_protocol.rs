@@ -102,7 +102,8 @@ fn v1(bytes: &[u8]) -> Result<Step, Refused> {
     if !matches!((family, from.is_ipv4(), to.is_ipv4()), ("TCP4", true, true) | ("TCP6", false, false)) {
         return Err(Refused);
     }
-    let header = Header::Proxied(SocketAddr::new(from, port(from_port)?), SocketAddr::new(to, port(to_port)?));
+    let header =
+        Header::Proxied(SocketAddr::new(from, port(from_port)?), SocketAddr::new(to, port(to_port)?));
     Ok(Step::Found(header, end + 2))
 }
 
@@ -118,7 +119,9 @@ fn v2(bytes: &[u8]) -> Result<Step, Refused> {
     match (command & 15, family) {
         (0, _) => Ok(Step::Found(Header::Local, used)),
         (1, 0x11) => Ok(Step::Found(addresses::<4>(body, IpAddr::from)?, used)),
-        (1, 0x21) => Ok(Step::Found(addresses::<16>(body, |b: [u8; 16]| IpAddr::V6(Ipv6Addr::from(b)))?, used)),
+        (1, 0x21) => {
+            Ok(Step::Found(addresses::<16>(body, |b: [u8; 16]| IpAddr::V6(Ipv6Addr::from(b)))?, used))
+        }
         (1, _) => Ok(Step::Found(Header::Local, used)),
         _ => Err(Refused),
     }
@@ -151,7 +154,11 @@ mod tests {
         let want = Header::Proxied("1.2.3.4:11".parse().unwrap(), "5.6.7.8:22".parse().unwrap());
         assert_eq!(found(line), Ok(Some((want, line.len() - 3))));
         assert_eq!(found(b"PROXY UNKNOWN\r\n"), Ok(Some((Header::Local, 15))));
-        for bad in ["PROXY TCP4 ::1 ::1 1 2\r\n", "PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n", "PROXY TCP4 1.2.3.4 1.2.3.4 1 99999\r\n"] {
+        for bad in [
+            "PROXY TCP4 ::1 ::1 1 2\r\n",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1\r\n",
+            "PROXY TCP4 1.2.3.4 1.2.3.4 1 99999\r\n",
+        ] {
             assert_eq!(found(bad.as_bytes()), Err(Refused), "{bad}");
         }
         assert_eq!(found(&[&b"PROXY "[..], &[b'x'; 200]].concat()), Err(Refused));

@@ -47,7 +47,8 @@ pub fn should_close() -> bool {
     match since {
         Some((start, Some(over))) if !over.is_zero() => {
             let elapsed = start.elapsed().as_millis();
-            let point = u128::from(rng::with(|r| r.below(u64::try_from(over.as_millis()).unwrap_or(u64::MAX))));
+            let point =
+                u128::from(rng::with(|r| r.below(u64::try_from(over.as_millis()).unwrap_or(u64::MAX))));
             point < elapsed
         }
         _ => true,

@@ -33,7 +33,13 @@ pub enum Discovery {
 /// Address families of DNS answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum DnsFamily { Auto, V4Only, V6Only, V4Preferred, All }
+pub enum DnsFamily {
+    Auto,
+    V4Only,
+    V6Only,
+    V4Preferred,
+    All,
+}
 
 /// DNS settings.
 #[derive(Clone, PartialEq, Debug)]
@@ -237,7 +243,11 @@ pub enum EndpointTarget {
 /// Health given by the control plane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum EndpointHealth { Healthy, Degraded, Unhealthy }
+pub enum EndpointHealth {
+    Healthy,
+    Degraded,
+    Unhealthy,
+}
 
 /// Endpoints of one locality.
 #[derive(Clone, PartialEq, Debug)]

@@ -59,7 +59,13 @@ pub enum Underscores {
 /// What happens to `x-forwarded-client-cert`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum ClientCert { Sanitize, ForwardOnly, AppendForward, SanitizeSet, AlwaysForwardOnly }
+pub enum ClientCert {
+    Sanitize,
+    ForwardOnly,
+    AppendForward,
+    SanitizeSet,
+    AlwaysForwardOnly,
+}
 
 /// Where the route configuration comes from.
 #[derive(Clone, Debug)]
@@ -178,7 +184,12 @@ pub enum ReplyTest {
 /// Comparison of a status.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs)]
-pub enum StatusTest { Equal, AtLeast, AtMost, NotEqual }
+pub enum StatusTest {
+    Equal,
+    AtLeast,
+    AtMost,
+    NotEqual,
+}
 
 /// Mappers and default format of local replies.
 #[derive(Debug, Default)]

@@ -32,7 +32,9 @@ impl StringMatch {
         match self {
             StringMatch::Exact(want) => &**want == value,
             StringMatch::ExactIgnoreCase(want) => want.eq_ignore_ascii_case(value),
-            StringMatch::Prefix(want, ic) => value.get(..want.len()).is_some_and(|head| same(head, want, *ic)),
+            StringMatch::Prefix(want, ic) => {
+                value.get(..want.len()).is_some_and(|head| same(head, want, *ic))
+            }
             StringMatch::Suffix(want, ic) => {
                 let at = value.len().checked_sub(want.len());
                 at.and_then(|at| value.get(at..)).is_some_and(|tail| same(tail, want, *ic))

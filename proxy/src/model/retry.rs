@@ -40,7 +40,8 @@ tokens! {
 impl RetryOn {
     /// Parses a comma-separated list; unknown tokens are ignored, as Envoy does.
     pub fn parse(text: &str) -> RetryOn {
-        let found = text.split(',').filter_map(|token| Self::TOKENS.iter().find(|(name, _)| *name == token.trim()));
+        let found =
+            text.split(',').filter_map(|token| Self::TOKENS.iter().find(|(name, _)| *name == token.trim()));
         found.fold(RetryOn::default(), |all, (_, bit)| RetryOn(all.0 | bit.0))
     }
 

@@ -46,7 +46,14 @@ fn cluster(proxy: &TcpProxy) -> Option<&str> {
     })
 }
 
-async fn session(io: Io, read: Vec<u8>, proxy: &TcpProxy, worker: &Rc<Worker>, stats: &Cells, record: &mut Record) {
+async fn session(
+    io: Io,
+    read: Vec<u8>,
+    proxy: &TcpProxy,
+    worker: &Rc<Worker>,
+    stats: &Cells,
+    record: &mut Record,
+) {
     let Some(cell) = cluster(proxy).and_then(|name| worker.cluster(name)) else {
         stats.inc(stat::DOWNSTREAM_CX_NO_ROUTE);
         record.flags.set(Flag::NC);

@@ -1,9 +1,9 @@
 //! Bytes both ways with half-close: what one side sends is written to the other before more is read.
 
 use crate::base::clock::{self, Instant};
-use crate::transport::Alarm;
 use crate::model::listener::TcpProxy;
 use crate::observe::record::Record;
+use crate::transport::Alarm;
 use crate::transport::{Input, Io, Output};
 use std::future::poll_fn;
 use std::task::{Context, Poll};

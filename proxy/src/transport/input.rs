@@ -1,7 +1,7 @@
 //! Bytes that were read and not yet used.
 
-use super::scratch::{self, Scratch};
 use super::Io;
+use super::scratch::{self, Scratch};
 use std::io;
 use std::task::{Context, Poll, ready};
 

@@ -22,7 +22,11 @@ impl Io {
     pub async fn connect(to: &Address, from: Option<std::net::IpAddr>) -> io::Result<Io> {
         match to {
             Address::Ip(addr) => {
-                let socket = if addr.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+                let socket = if addr.is_ipv4() {
+                    tokio::net::TcpSocket::new_v4()?
+                } else {
+                    tokio::net::TcpSocket::new_v6()?
+                };
                 socket.set_nodelay(true)?;
                 if let Some(ip) = from {
                     socket.bind(std::net::SocketAddr::new(ip, 0))?;
@@ -53,7 +57,11 @@ impl Io {
     }
 
     /// Writes part of the slices.
-    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         match self {
             Io::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Io::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
@@ -116,7 +124,11 @@ impl AsyncWrite for Io {
         self.get_mut().poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(self: Pin<&mut Self>, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         self.get_mut().poll_write_vectored(cx, bufs)
     }
 

@@ -57,7 +57,8 @@ impl ClusterCell {
             live: config.live.clone(),
             hosts: RefCell::default(),
             cursor: Cursor::new(),
-            stats: Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&config.stat_name))),
+            stats: Registry::global()
+                .cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&config.stat_name))),
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
             known: RefCell::default(),
             pools: RefCell::default(),
@@ -147,7 +148,9 @@ impl ClusterCell {
     pub fn drops(&self) -> u32 {
         self.is_warm();
         let hosts = self.hosts.borrow();
-        hosts.as_ref().map_or(0, |set| set.members.drops.iter().fold(0u32, |sum, (_, share)| sum.saturating_add(*share)).min(1_000_000))
+        hosts.as_ref().map_or(0, |set| {
+            set.members.drops.iter().fold(0u32, |sum, (_, share)| sum.saturating_add(*share)).min(1_000_000)
+        })
     }
 
     /// The pool of a host.

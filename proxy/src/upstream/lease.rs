@@ -80,7 +80,10 @@ impl Pending {
     pub(crate) fn enter(cell: &Rc<ClusterCell>, high: bool) -> Result<Pending, ConnectError> {
         let Some(permit) = cell.lender(high).take(Kind::Pending) else {
             cell.stats.inc(stat::UPSTREAM_RQ_PENDING_OVERFLOW);
-            return Err(ConnectError { reset: Reset::Overflow, reason: Cow::Borrowed("max_pending_requests") });
+            return Err(ConnectError {
+                reset: Reset::Overflow,
+                reason: Cow::Borrowed("max_pending_requests"),
+            });
         };
         cell.stats.inc(stat::UPSTREAM_RQ_PENDING_TOTAL);
         cell.stats.gauge_add(stat::UPSTREAM_RQ_PENDING_ACTIVE, 1);
@@ -96,7 +99,12 @@ impl Drop for Pending {
 
 /// A connection to the pool's host: an idle one, or a fresh one within the limit, or whichever comes first while
 /// waiting. `fresh`: never an idle one (replays). Cancel safe: a half-made connection is closed.
-pub async fn lease(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>, high: bool, fresh: bool) -> Result<Lease, ConnectError> {
+pub async fn lease(
+    cell: &Rc<ClusterCell>,
+    pool: &Rc<HostPool>,
+    high: bool,
+    fresh: bool,
+) -> Result<Lease, ConnectError> {
     let _pending = Pending::enter(cell, high)?;
     let permit = loop {
         if let Some(lease) = (!fresh).then(|| Lease::idle(cell, pool)).flatten() {
@@ -147,7 +155,12 @@ pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> R
             let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
             cell.stats.record(stat::UPSTREAM_CX_CONNECT_MS, took);
             if let (Some(keepalive), Io::Tcp(stream)) = (&config.keepalive, &io) {
-                crate::transport::io::set_keepalive(stream, keepalive.probes, keepalive.time, keepalive.interval);
+                crate::transport::io::set_keepalive(
+                    stream,
+                    keepalive.probes,
+                    keepalive.time,
+                    keepalive.interval,
+                );
             }
             return Ok(io);
         }

@@ -56,7 +56,13 @@ pub struct Conn {
 
 impl Conn {
     /// A fresh connection; counted until it is closed with [`HostPool::close`].
-    pub(super) fn new(mut client: Client, permit: Permit, cell: &ClusterCell, host: &Host, id: u64) -> Box<Conn> {
+    pub(super) fn new(
+        mut client: Client,
+        permit: Permit,
+        cell: &ClusterCell,
+        host: &Host,
+        id: u64,
+    ) -> Box<Conn> {
         let watch = Arc::new(Watch { gone: AtomicBool::new(false), closed: cell.closed.clone() });
         cell.stats.inc(stat::UPSTREAM_CX_TOTAL);
         cell.stats.inc(stat::UPSTREAM_CX_HTTP1_TOTAL);
@@ -65,7 +71,16 @@ impl Conn {
         host.inc(Stat::CxActive);
         let local = client.io().local().ok();
         let waker = Waker::from(watch.clone());
-        Box::new(Conn { client, id, local, permit: Some(permit), opened: clock::now(), requests: 0, watch, waker })
+        Box::new(Conn {
+            client,
+            id,
+            local,
+            permit: Some(permit),
+            opened: clock::now(),
+            requests: 0,
+            watch,
+            waker,
+        })
     }
 
     /// A request begins on it.
@@ -184,7 +199,11 @@ impl HostPool {
     /// Closes a connection and counts it.
     pub(super) fn close(&self, mut conn: Box<Conn>, cell: &ClusterCell, remote: bool) {
         cell.stats.inc(stat::UPSTREAM_CX_DESTROY);
-        cell.stats.inc(if remote { stat::UPSTREAM_CX_DESTROY_REMOTE } else { stat::UPSTREAM_CX_DESTROY_LOCAL });
+        cell.stats.inc(if remote {
+            stat::UPSTREAM_CX_DESTROY_REMOTE
+        } else {
+            stat::UPSTREAM_CX_DESTROY_LOCAL
+        });
         cell.stats.gauge_sub(stat::UPSTREAM_CX_ACTIVE, 1);
         let age = u64::try_from(conn.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
         cell.stats.record(stat::UPSTREAM_CX_LENGTH_MS, age);

@@ -88,7 +88,11 @@ impl Drop for StreamLease {
 }
 
 /// A stream of a connection that is there; `fresh`: of one made after this time.
-pub(super) fn lend(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>, fresh: Option<Instant>) -> Option<StreamLease> {
+pub(super) fn lend(
+    cell: &Rc<ClusterCell>,
+    pool: &Rc<HostPool>,
+    fresh: Option<Instant>,
+) -> Option<StreamLease> {
     let config = cell.config();
     let http = &config.http;
     let mut open = pool.sessions.open.borrow_mut();
@@ -213,16 +217,23 @@ async fn run(cell: Rc<ClusterCell>, pool: Rc<HostPool>, permit: Permit) {
     shared.permit.take();
 }
 
-async fn make(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>) -> Result<(Rc<Session>, Driver, Option<Address>), ConnectError> {
+async fn make(
+    cell: &Rc<ClusterCell>,
+    pool: &Rc<HostPool>,
+) -> Result<(Rc<Session>, Driver, Option<Address>), ConnectError> {
     let config = cell.config();
     let io = connect(cell, pool, &config).await?;
     let local = io.local().ok();
-    let limits = HeadLimits { bytes: config.http.max_response_headers, fields: config.http.max_headers_count };
+    let limits =
+        HeadLimits { bytes: config.http.max_response_headers, fields: config.http.max_headers_count };
     match client::open(io, &config.http.http2, limits, cell.http2_stats()).await {
         Ok((session, driver)) => Ok((session, driver, local)),
         Err(error) => {
             cell.stats.inc(stat::UPSTREAM_CX_CONNECT_FAIL);
-            Err(ConnectError { reset: Reset::ConnectFailure, reason: error.to_string().replace(' ', "_").into() })
+            Err(ConnectError {
+                reset: Reset::ConnectFailure,
+                reason: error.to_string().replace(' ', "_").into(),
+            })
         }
     }
 }

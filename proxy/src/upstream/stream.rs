@@ -48,7 +48,11 @@ impl Upstream {
     }
 
     /// A connection, within the limits. Cancel safe.
-    pub async fn open(cell: &Rc<ClusterCell>, pool: &Rc<HostPool>, wanted: Wanted) -> Result<Upstream, ConnectError> {
+    pub async fn open(
+        cell: &Rc<ClusterCell>,
+        pool: &Rc<HostPool>,
+        wanted: Wanted,
+    ) -> Result<Upstream, ConnectError> {
         if wanted.http2 {
             let stream = session::stream(cell, pool, wanted.high, wanted.fresh).await?;
             return Ok(Upstream::H2(Box::new(stream)));

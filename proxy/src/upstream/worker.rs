@@ -114,7 +114,9 @@ impl Worker {
             let version = self.version();
             for cell in self.cells() {
                 pool::sweep(&cell);
-                if cell.checked.get() != version && self.with_snapshot(|s| !s.clusters.contains_key(&cell.name)) {
+                if cell.checked.get() != version
+                    && self.with_snapshot(|s| !s.clusters.contains_key(&cell.name))
+                {
                     cell.yield_idle(usize::MAX);
                     self.clusters.borrow_mut().remove(&cell.name);
                 }

@@ -102,7 +102,9 @@ impl Decoder {
     pub fn decode(&mut self, input: &mut [u8]) -> Result<Decoded, BadFraming> {
         let decoded = match self {
             Decoder::Done => Decoded { payload: 0, used: 0, trailers: None, done: true },
-            Decoder::UntilClose => Decoded { payload: input.len(), used: input.len(), trailers: None, done: false },
+            Decoder::UntilClose => {
+                Decoded { payload: input.len(), used: input.len(), trailers: None, done: false }
+            }
             Decoder::Exact(left) => {
                 let n = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
                 *left = left.saturating_sub(n as u64);
@@ -227,7 +229,8 @@ mod tests {
         let mut decoder = Decoder::new(BodyLength::Chunked);
         let (mut out, mut at, mut i) = (Vec::new(), 0, 0);
         while at < text.len() && !decoder.is_done() {
-            let n = sizes.get(i % sizes.len().max(1)).copied().unwrap_or(text.len()).clamp(1, text.len() - at);
+            let n =
+                sizes.get(i % sizes.len().max(1)).copied().unwrap_or(text.len()).clamp(1, text.len() - at);
             i += 1;
             let mut piece = text[at..at + n].to_vec();
             let decoded = decoder.decode(&mut piece)?;

@@ -127,7 +127,11 @@ impl Client {
 
     fn take_head(&mut self, end: usize) -> Result<ResponseHead, Reset> {
         let bytes = self.reader.input.bytes().get(..end).unwrap_or_default();
-        let parsed = if end > self.rules.max_bytes { None } else { head::response(bytes, &self.rules, self.head_request) };
+        let parsed = if end > self.rules.max_bytes {
+            None
+        } else {
+            head::response(bytes, &self.rules, self.head_request)
+        };
         let Some(parsed) = parsed else {
             self.keep_alive = false;
             return Err(Reset::Protocol);
@@ -212,7 +216,12 @@ mod tests {
     #[tokio::test]
     async fn a_connection_that_owes_a_response_is_not_reused() {
         let (near, mut far) = tokio::net::UnixStream::pair().unwrap();
-        let rules = HeadRules { max_bytes: 60_000, max_fields: 100, accept_http_10: true, allow_chunked_length: false };
+        let rules = HeadRules {
+            max_bytes: 60_000,
+            max_fields: 100,
+            accept_http_10: true,
+            allow_chunked_length: false,
+        };
         let mut client = Client::new(Io::Unix(near), rules, false);
         assert!(client.reusable(), "fresh");
         for _ in 0..2 {

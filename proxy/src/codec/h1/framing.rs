@@ -37,7 +37,11 @@ fn chunked(headers: &HeaderBlock) -> Option<bool> {
 }
 
 /// Framing of a request. With `drop_length` a Content-Length beside Transfer-Encoding is removed from the block.
-pub fn request(headers: &mut HeaderBlock, protocol: Protocol, drop_length: bool) -> Result<BodyLength, Failure> {
+pub fn request(
+    headers: &mut HeaderBlock,
+    protocol: Protocol,
+    drop_length: bool,
+) -> Result<BodyLength, Failure> {
     match chunked(headers) {
         Some(_) if protocol == Protocol::Http10 => Err(Failure::CodecError),
         Some(false) => Err(Failure::TransferEncoding),
@@ -78,7 +82,9 @@ pub fn response(headers: &HeaderBlock, status: u16, head_request: bool) -> Optio
 
 /// Does a comma-separated header name the token (any case)?
 pub fn has_token(headers: &HeaderBlock, id: Id, token: &[u8]) -> bool {
-    headers.all_of(id).any(|v| v.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token)))
+    headers
+        .all_of(id)
+        .any(|v| v.split(|b| *b == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token)))
 }
 
 /// May the connection stay open after the message (RFC 9112 section 9.3)?
@@ -114,7 +120,8 @@ mod tests {
         for bad in ["", "+5", "-1", "5,5", "0x5", "5 5", "99999999999999999999", "9223372036854775808"] {
             assert_eq!(len(bad), Err(Failure::CodecError), "{bad}");
         }
-        let twice = request(&mut block(&[("content-length", "5"), ("Content-Length", "5")]), Protocol::Http11, false);
+        let twice =
+            request(&mut block(&[("content-length", "5"), ("Content-Length", "5")]), Protocol::Http11, false);
         assert_eq!(twice, Err(Failure::CodecError));
     }
 
@@ -122,7 +129,8 @@ mod tests {
     fn only_chunked_is_a_coding() {
         let te = |v: &str| request(&mut block(&[("transfer-encoding", v)]), Protocol::Http11, false);
         assert_eq!(te("Chunked"), Ok(BodyLength::Chunked));
-        for bad in ["gzip, chunked", "chunked, chunked", "xchunked", "chunked;q=1", "identity", "\"chunked\""] {
+        for bad in ["gzip, chunked", "chunked, chunked", "xchunked", "chunked;q=1", "identity", "\"chunked\""]
+        {
             assert_eq!(te(bad), Err(Failure::TransferEncoding), "{bad}");
         }
         let mut both = block(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
@@ -138,6 +146,9 @@ mod tests {
         }
         assert_eq!(response(&block(&[("content-length", "3")]), 200, true), Some(BodyLength::None));
         assert_eq!(response(&block(&[("transfer-encoding", "gzip")]), 200, false), None);
-        assert_eq!(response(&block(&[("transfer-encoding", "chunked"), ("content-length", "3")]), 200, false), None);
+        assert_eq!(
+            response(&block(&[("transfer-encoding", "chunked"), ("content-length", "3")]), 200, false),
+            None
+        );
     }
 }

@@ -117,7 +117,8 @@ fn is_http_09(text: &[u8]) -> bool {
     let line = text.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut words = line.split(|b| *b == b' ');
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let plain = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && target.first() == Some(&b'/');
+    let plain =
+        !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && target.first() == Some(&b'/');
     plain && words.next().is_none()
 }
 
@@ -130,7 +131,8 @@ fn request_head(
     let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
         return Err(Failure::CodecError);
     };
-    let line_end = parsed.headers.first().map_or(text.len().saturating_sub(2), |f| offset(text, f.name.as_bytes()));
+    let line_end =
+        parsed.headers.first().map_or(text.len().saturating_sub(2), |f| offset(text, f.name.as_bytes()));
     let request_line = method.len() + target.len() + " HTTP/1.1\r\n".len() + 1;
     if line_end != request_line || !target.bytes().all(|b| (0x21..0x7f).contains(&b)) {
         return Err(Failure::CodecError);
@@ -163,7 +165,8 @@ pub fn response(bytes: &[u8], rules: &HeadRules, head_request: bool) -> Option<P
             Ok(_) | Err(_) => return None,
         }
         let (status, version) = (parsed.code?, parsed.version?);
-        let first = parsed.headers.first().map_or(bytes.len().checked_sub(2)?, |f| offset(bytes, f.name.as_bytes()));
+        let first =
+            parsed.headers.first().map_or(bytes.len().checked_sub(2)?, |f| offset(bytes, f.name.as_bytes()));
         if bytes.get(first.checked_sub(2)?..first)? != b"\r\n" || status < 100 {
             return None;
         }

@@ -60,7 +60,11 @@ impl Server {
 
     /// Reads the next request head. `None`: the client closed between requests. After an error the connection is to
     /// be answered and closed. Cancel safe.
-    pub fn poll_head(&mut self, cx: &mut Context<'_>, rules: &HeadRules) -> Poll<Result<Option<RequestHead>, DownstreamError>> {
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        rules: &HeadRules,
+    ) -> Poll<Result<Option<RequestHead>, DownstreamError>> {
         loop {
             if let Some(head) = self.parse_head(rules).map_err(DownstreamError::Bad)? {
                 return Poll::Ready(Ok(Some(head)));
@@ -179,7 +183,8 @@ impl Server {
     /// Buffers the response head; it leaves with the first body bytes or the next flush. `upgraded`: everything
     /// after it is passed as it is.
     pub fn send_head(&mut self, head: &ResponseHead, upgraded: bool) {
-        let framed = head.end || head.headers.has(Id::ContentLength) || head.status == 204 || head.status == 304;
+        let framed =
+            head.end || head.headers.has(Id::ContentLength) || head.status == 204 || head.status == 304;
         if self.answering.protocol == Protocol::Http10 && !framed {
             self.keep_alive = false;
         }
@@ -200,7 +205,12 @@ impl Server {
     }
 
     /// Ends the body with trailers (dropped unless it is chunked and `forward`).
-    pub fn send_trailers(&mut self, cx: &mut Context<'_>, trailers: &HeaderBlock, forward: bool) -> io::Result<()> {
+    pub fn send_trailers(
+        &mut self,
+        cx: &mut Context<'_>,
+        trailers: &HeaderBlock,
+        forward: bool,
+    ) -> io::Result<()> {
         self.writer.trailers(&mut self.io, cx, trailers, forward)
     }
 

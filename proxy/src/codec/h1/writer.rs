@@ -51,7 +51,13 @@ impl Writer {
     }
 
     /// Ends the body with trailers; they are dropped unless it is chunked and `forward`.
-    pub fn trailers(&mut self, io: &mut Io, cx: &mut Context<'_>, trailers: &HeaderBlock, forward: bool) -> io::Result<()> {
+    pub fn trailers(
+        &mut self,
+        io: &mut Io,
+        cx: &mut Context<'_>,
+        trailers: &HeaderBlock,
+        forward: bool,
+    ) -> io::Result<()> {
         if self.framing == Framing::Chunked {
             write::last_chunk(self.output.buffer(), forward.then_some(trailers));
         }

@@ -108,7 +108,8 @@ fn add(cell: &Cell<u64>) -> u64 {
 impl Account {
     /// For a new connection. `connection_window`: its first window.
     pub fn new(options: &Http2Options, connection_window: u32, stats: Rc<Cells>) -> Rc<Account> {
-        let first = (options.stream_window.min(STREAM_WINDOW), options.connection_window.min(connection_window));
+        let first =
+            (options.stream_window.min(STREAM_WINDOW), options.connection_window.min(connection_window));
         Rc::new(Account {
             max_control: u64::from(options.max_outbound_control_frames),
             max_empty: options.max_empty_frames,
@@ -321,7 +322,9 @@ impl Account {
     /// them.
     pub fn grown_windows(&self) -> Option<(u32, u32)> {
         let (stream, connection) = self.windows.get();
-        if self.moved.get() < u64::from(connection).min(u64::from(CONNECTION_WINDOW)) || self.windows.get() == self.most {
+        if self.moved.get() < u64::from(connection).min(u64::from(CONNECTION_WINDOW))
+            || self.windows.get() == self.most
+        {
             return None;
         }
         self.moved.set(0);

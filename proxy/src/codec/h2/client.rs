@@ -51,7 +51,10 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("active", &self.active).field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("active", &self.active)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -80,7 +83,12 @@ pub struct Driver {
 }
 
 /// Sends preface and settings over a fresh connection; streams can be opened at once.
-pub async fn open(io: Io, options: &Http2Options, limits: HeadLimits, stats: Rc<Cells>) -> io::Result<(Rc<Session>, Driver)> {
+pub async fn open(
+    io: Io,
+    options: &Http2Options,
+    limits: HeadLimits,
+    stats: Rc<Cells>,
+) -> io::Result<(Rc<Session>, Driver)> {
     // Streams share the connection's window: a stalled one must not keep the others from theirs.
     let account = Account::new(options, options.connection_window.max(CONNECTION_WINDOW), stats);
     let meter = Meter::new(io, Vec::new(), (0, frames::PREFACE), account.clone());
@@ -244,7 +252,8 @@ impl Stream {
             return;
         };
         self.head_request = head.headers.get(Id::Method) == Some(b"HEAD");
-        self.upgrade = is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
+        self.upgrade =
+            is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
         let Some(request) = headers::to_request(head, sender.is_extended_connect_protocol_enabled()) else {
             self.error = Some(Reset::Local);
             return;
@@ -261,7 +270,8 @@ impl Stream {
             Err(error) => {
                 // Nothing was sent: another connection may have it.
                 let broken = Broken::from(&error);
-                self.error = Some(if broken == Broken::Protocol { Reset::Local } else { Reset::RemoteRefused });
+                self.error =
+                    Some(if broken == Broken::Protocol { Reset::Local } else { Reset::RemoteRefused });
             }
         }
     }
@@ -306,7 +316,9 @@ impl Stream {
         let Some(response) = &mut self.response else { return Poll::Ready(Err(Reset::Termination)) };
         if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
             self.response_started = true;
-            return Poll::Ready(headers::response(interim, false, None, &limits).map_err(|_| Reset::Protocol));
+            return Poll::Ready(
+                headers::response(interim, false, None, &limits).map_err(|_| Reset::Protocol),
+            );
         }
         let (parts, body) = match ready!(Pin::new(response).poll(cx)) {
             Ok(response) => response.into_parts(),
@@ -317,7 +329,9 @@ impl Stream {
         let end = incoming.is_done() || self.head_request;
         self.incoming = Some(incoming);
         let response = http::Response::from_parts(parts, ());
-        Poll::Ready(headers::response(response, end, self.upgrade.as_deref(), &limits).map_err(|_| Reset::Protocol))
+        Poll::Ready(
+            headers::response(response, end, self.upgrade.as_deref(), &limits).map_err(|_| Reset::Protocol),
+        )
     }
 
     /// Next part of the response's body; its window is given back with the next call. Cancel safe.

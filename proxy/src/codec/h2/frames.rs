@@ -73,7 +73,11 @@ impl Frames {
     }
 
     /// More bytes; every head that is complete with them is told.
-    pub fn feed<E>(&mut self, mut bytes: &[u8], mut tell: impl FnMut(Head) -> Result<(), E>) -> Result<(), E> {
+    pub fn feed<E>(
+        &mut self,
+        mut bytes: &[u8],
+        mut tell: impl FnMut(Head) -> Result<(), E>,
+    ) -> Result<(), E> {
         loop {
             let passed = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
             self.skip = self.skip.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
@@ -82,7 +86,9 @@ impl Frames {
                 return Ok(());
             }
             let n = HEAD.saturating_sub(self.have).min(bytes.len());
-            if let (Some(to), Some(from)) = (self.head.get_mut(self.have..self.have.saturating_add(n)), bytes.get(..n)) {
+            if let (Some(to), Some(from)) =
+                (self.head.get_mut(self.have..self.have.saturating_add(n)), bytes.get(..n))
+            {
                 to.copy_from_slice(from);
             }
             self.have = self.have.saturating_add(n);
@@ -111,7 +117,12 @@ mod tests {
             let mut frames = Frames::after(PREFACE);
             let mut found = Vec::new();
             for part in bytes.chunks(piece) {
-                frames.feed(part, |head| { found.push(head); Ok::<(), ()>(()) }).unwrap();
+                frames
+                    .feed(part, |head| {
+                        found.push(head);
+                        Ok::<(), ()>(())
+                    })
+                    .unwrap();
             }
             let data = Head { len: 3, kind: kind::DATA, flags: END_STREAM, stream: 5 };
             let settings = Head { len: 0, kind: kind::SETTINGS, flags: ACK, stream: 0 };

@@ -30,7 +30,8 @@ pub enum Broken {
 
 impl From<&h2::Error> for Broken {
     fn from(error: &h2::Error) -> Broken {
-        let flood = error.get_io().is_some_and(|e| e.get_ref().is_some_and(|e| e.is::<super::account::Flood>()));
+        let flood =
+            error.get_io().is_some_and(|e| e.get_ref().is_some_and(|e| e.is::<super::account::Flood>()));
         if flood || error.is_library() {
             return Broken::Protocol;
         }
@@ -74,7 +75,11 @@ impl Incoming {
     }
 
     /// The next part. What was lent before has been taken by now: its window is given back. Cancel safe.
-    pub fn poll(&mut self, cx: &mut Context<'_>, limits: &HeadLimits) -> Poll<Result<BodyEvent<'static>, Broken>> {
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        limits: &HeadLimits,
+    ) -> Poll<Result<BodyEvent<'static>, Broken>> {
         self.give_back();
         if self.done {
             return Poll::Ready(Ok(BodyEvent::End));
@@ -136,7 +141,17 @@ fn broken() -> io::Error {
 impl Outgoing {
     /// Of a stream whose head was sent. `ended`: nothing follows.
     pub fn new(stream: SendStream<Bytes>, account: Rc<Account>, ended: bool) -> Outgoing {
-        Outgoing { stream, account, kept: None, charged: 0, trailers: None, round: 0, ended, broken: false, dropped: false }
+        Outgoing {
+            stream,
+            account,
+            kept: None,
+            charged: 0,
+            trailers: None,
+            round: 0,
+            ended,
+            broken: false,
+            dropped: false,
+        }
     }
 
     /// Stream number.

@@ -80,7 +80,9 @@ fn check(map: &HeaderMap, pseudo: (usize, usize), limits: &HeadLimits) -> Result
 const SEPARATORS: usize = 4;
 
 fn block(bytes: usize, fields: usize) -> HeaderBlock {
-    HeaderBlock::over(Vec::with_capacity(bytes.saturating_add(fields.saturating_mul(SEPARATORS)).saturating_add(256)))
+    HeaderBlock::over(Vec::with_capacity(
+        bytes.saturating_add(fields.saturating_mul(SEPARATORS)).saturating_add(256),
+    ))
 }
 
 fn take(block: &mut HeaderBlock, name: &[u8], value: &[u8]) -> Result<(), BadHead> {
@@ -104,7 +106,8 @@ fn length_is_good(map: &HeaderMap) -> bool {
 pub fn request(request: Request<()>, end: bool, limits: &HeadLimits) -> Result<RequestHead, BadHead> {
     let (parts, ()) = request.into_parts();
     let uri = parts.uri;
-    let (authority, path) = (uri.authority().map(Authority::as_str), uri.path_and_query().map(PathAndQuery::as_str));
+    let (authority, path) =
+        (uri.authority().map(Authority::as_str), uri.path_and_query().map(PathAndQuery::as_str));
     let length = parts.method.as_str().len() + authority.map_or(0, str::len) + path.map_or(0, str::len) + 40;
     let bytes = check(&parts.headers, (4, length), limits)?;
     if !length_is_good(&parts.headers) {
@@ -167,7 +170,12 @@ fn cookies(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
 }
 
 /// A received response head. `upgrade`: it answers an extended CONNECT.
-pub fn response(response: Response<()>, end: bool, upgrade: Option<&[u8]>, limits: &HeadLimits) -> Result<ResponseHead, BadHead> {
+pub fn response(
+    response: Response<()>,
+    end: bool,
+    upgrade: Option<&[u8]>,
+    limits: &HeadLimits,
+) -> Result<ResponseHead, BadHead> {
     let (parts, ()) = response.into_parts();
     let bytes = check(&parts.headers, (1, 10), limits)?;
     if !length_is_good(&parts.headers) {
@@ -259,7 +267,8 @@ pub fn to_request(head: &RequestHead, extended: bool) -> Option<Request<()>> {
         request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
     }
     let method = headers.get(Id::Method)?;
-    *request.method_mut() = if upgrade.is_some() { Method::CONNECT } else { Method::from_bytes(method).ok()? };
+    *request.method_mut() =
+        if upgrade.is_some() { Method::CONNECT } else { Method::from_bytes(method).ok()? };
     if let Some(protocol) = upgrade {
         request.extensions_mut().insert(Extended::from(protocol));
     }
@@ -338,7 +347,12 @@ mod tests {
 
     #[test]
     fn a_request_becomes_a_block_and_goes_back() {
-        let head = request(get(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("host", "other")]), true, &LIMITS).unwrap();
+        let head = request(
+            get(&[("cookie", "a=1"), ("x-a", "1"), ("cookie", "b=2"), ("host", "other")]),
+            true,
+            &LIMITS,
+        )
+        .unwrap();
         let h = &head.headers;
         assert_eq!(h.get(Id::Method), Some(&b"GET"[..]));
         assert_eq!(h.get(Id::Path), Some(&b"/x?y"[..]));
@@ -360,7 +374,11 @@ mod tests {
         let large = "a".repeat(60 << 10);
         assert_eq!(request(get(&[("x", &large)]), true, &LIMITS).unwrap_err(), BadHead::TooLarge);
         assert_eq!(request(get(&[("x", &large[..59 << 10])]), true, &LIMITS).map(|_| ()), Ok(()));
-        for twice in [&[("content-length", "5"), ("content-length", "5")][..], &[("content-length", "+5")], &[("host", "a"), ("host", "a")]] {
+        for twice in [
+            &[("content-length", "5"), ("content-length", "5")][..],
+            &[("content-length", "+5")],
+            &[("host", "a"), ("host", "a")],
+        ] {
             assert_eq!(request(get(twice), false, &LIMITS).unwrap_err(), BadHead::Malformed, "{twice:?}");
         }
     }
@@ -375,7 +393,12 @@ mod tests {
 
     #[test]
     fn what_belongs_to_a_connection_stays() {
-        let headers = block_of(&[("Connection", "close"), ("X-Upper", "1"), ("Transfer-Encoding", "chunked"), ("Content-Length", "0")]);
+        let headers = block_of(&[
+            ("Connection", "close"),
+            ("X-Upper", "1"),
+            ("Transfer-Encoding", "chunked"),
+            ("Content-Length", "0"),
+        ]);
         let response = to_response(&ResponseHead { status: 200, headers, end: true }).unwrap();
         let names: Vec<_> = response.headers().keys().map(HeaderName::as_str).collect();
         assert_eq!(names, ["x-upper", "content-length"]);
@@ -389,7 +412,13 @@ mod tests {
 
     #[test]
     fn upgrades_are_extended_connects() {
-        let headers = block_of(&[(":method", "GET"), (":path", "/ws<"), ("Host", "a"), ("connection", "Upgrade"), ("upgrade", "websocket")]);
+        let headers = block_of(&[
+            (":method", "GET"),
+            (":path", "/ws<"),
+            ("Host", "a"),
+            ("connection", "Upgrade"),
+            ("upgrade", "websocket"),
+        ]);
         let head = RequestHead { protocol: Protocol::Http11, headers, end: false };
         assert!(to_request(&head, false).is_none());
         let sent = to_request(&head, true).unwrap();

@@ -63,7 +63,12 @@ pub struct Accepted {
 impl Connection {
     /// Reads the preface (of which `early` may hold a part) and sends our settings. None: it was no preface, or the
     /// client went away. Bound the time.
-    pub async fn open(io: Io, early: Vec<u8>, options: &Http2Options, limits: HeadLimits) -> Option<Connection> {
+    pub async fn open(
+        io: Io,
+        early: Vec<u8>,
+        options: &Http2Options,
+        limits: HeadLimits,
+    ) -> Option<Connection> {
         let account = Account::new(options, CONNECTION_WINDOW, super::downstream_stats());
         let meter = Meter::new(io, early, (frames::PREFACE, 0), account.clone());
         let (stream_window, connection_window) = account.windows();
@@ -101,13 +106,11 @@ impl Connection {
         }
         match ready!(self.inner.poll_accept(cx)) {
             Some(Ok((request, respond))) => Poll::Ready(Ok(self.accepted(request, respond))),
-            Some(Err(error)) => {
-                Poll::Ready(Err(match (self.account.flood(), Broken::from(&error)) {
-                    (Some(flood), _) => Closed::Flood(flood),
-                    (None, Broken::Protocol) => Closed::Protocol,
-                    (None, _) => Closed::Done,
-                }))
-            }
+            Some(Err(error)) => Poll::Ready(Err(match (self.account.flood(), Broken::from(&error)) {
+                (Some(flood), _) => Closed::Flood(flood),
+                (None, Broken::Protocol) => Closed::Protocol,
+                (None, _) => Closed::Done,
+            })),
             None => Poll::Ready(Err(Closed::Done)),
         }
     }
@@ -258,7 +261,8 @@ impl Stream {
     pub fn send_head(&mut self, head: &ResponseHead) {
         let bodiless = matches!(head.status, 204 | 304) || self.head_request;
         let end = head.end || bodiless;
-        let sent = headers::to_response(head).and_then(|response| self.respond.send_response(response, end).ok());
+        let sent =
+            headers::to_response(head).and_then(|response| self.respond.send_response(response, end).ok());
         match sent {
             Some(stream) => self.outgoing = Some(Outgoing::new(stream, self.account.clone(), end)),
             None => self.failed = true,

@@ -30,7 +30,8 @@ async fn pair() -> (TcpStream, TcpStream) {
 
 fn run(test: impl Future<Output = ()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let bounded = async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
+    let bounded =
+        async { tokio::time::timeout(Duration::from_secs(20), test).await.expect("the test hangs") };
     LocalSet::new().block_on(&runtime, bounded);
 }
 
@@ -97,7 +98,8 @@ fn get() -> http::Request<()> {
 fn bodies_pass_both_ways_through_tiny_windows() {
     run(async {
         let (near, far) = pair().await;
-        let options = Http2Options { stream_window: 65_535, connection_window: 65_535, ..Http2Options::default() };
+        let options =
+            Http2Options { stream_window: 65_535, connection_window: 65_535, ..Http2Options::default() };
         spawn_local(serve(far, options, echo));
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(7).initial_connection_window_size(65_535);
@@ -224,7 +226,8 @@ fn a_connection_goes_away_with_its_last_stream() {
         let (near, far) = pair().await;
         let (mut sender, connection) = h2::client::handshake(near).await.unwrap();
         spawn_local(async move { drop(connection.await) });
-        let mut server = Connection::open(Io::Tcp(far), Vec::new(), &Http2Options::default(), LIMITS).await.unwrap();
+        let mut server =
+            Connection::open(Io::Tcp(far), Vec::new(), &Http2Options::default(), LIMITS).await.unwrap();
         let (response, mut out) = sender.send_request(get(), false).unwrap();
         let accepted = poll_fn(|cx| server.poll_accept(cx)).await.unwrap();
         spawn_local(echo(accepted.head, accepted.stream));
@@ -249,7 +252,8 @@ fn head(end: bool) -> RequestHead {
 
 async fn session(io: TcpStream) -> Rc<client::Session> {
     let options = Http2Options::default();
-    let (session, driver) = client::open(Io::Tcp(io), &options, LIMITS, super::downstream_stats()).await.unwrap();
+    let (session, driver) =
+        client::open(Io::Tcp(io), &options, LIMITS, super::downstream_stats()).await.unwrap();
     spawn_local(driver.run(None));
     session
 }

@@ -48,7 +48,11 @@ pub fn connection_manager(
     if inner_strip && message.strip_matching_host_port {
         at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
     }
-    let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>()).cloned().unwrap_or_default();
+    let router = filters
+        .iter()
+        .find_map(|filter| filter.config.downcast_ref::<RouterConfig>())
+        .cloned()
+        .unwrap_or_default();
     Some(ConnectionManager {
         stat_prefix: stat_prefix?.into(),
         codec: codec?,

@@ -4,10 +4,10 @@ use super::hooks::{HttpFilter, RequestContext, ResponseContext, Step};
 use super::{Factory, decode};
 use crate::base::headers::HeaderBlock;
 use crate::base::ledger::At;
-use crate::model::matcher::{Fraction, StringMatch};
 use crate::base::names::{HeaderName, Id};
 use crate::base::rng;
 use crate::http::reply::Reply;
+use crate::model::matcher::{Fraction, StringMatch};
 use crate::model::plugin::{Compile, PluginConfig, RouteFilterConfig};
 use crate::observe::metrics::Registry;
 use crate::observe::stats::cors as stat;
@@ -173,7 +173,8 @@ fn preflight_headers(out: &mut HeaderBlock, policy: &CorsPolicy, origin: &[u8], 
     set(out, "access-control-allow-methods", policy.allow_methods.as_bytes());
     set(out, "access-control-allow-headers", policy.allow_headers.as_bytes());
     set(out, "access-control-max-age", policy.max_age.as_bytes());
-    let asks = |name: &str| HeaderName::parse(name).ok().and_then(|name| request.find(&name)) == Some(b"true");
+    let asks =
+        |name: &str| HeaderName::parse(name).ok().and_then(|name| request.find(&name)) == Some(b"true");
     if policy.allow_private_network && asks("access-control-request-private-network") {
         set(out, "access-control-allow-private-network", b"true");
     }

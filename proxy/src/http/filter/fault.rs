@@ -3,13 +3,13 @@
 use super::hooks::{HttpFilter, RequestContext, Step};
 use super::{Factory, decode};
 use crate::base::Name;
-use crate::base::ledger::At;
-use crate::model::matcher::{Fraction, HeaderMatch};
 use crate::base::headers::HeaderBlock;
+use crate::base::ledger::At;
 use crate::base::names::{HeaderName, Id};
 use crate::base::rng;
 use crate::failure::{Failure, Flag};
 use crate::http::reply::Reply;
+use crate::model::matcher::{Fraction, HeaderMatch};
 use crate::model::plugin::{Compile, PluginConfig, RouteFilterConfig};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::fault as stat;
@@ -124,7 +124,9 @@ fn config(cx: &dyn Compile, at: &At<'_>, bytes: &[u8]) -> Option<FaultConfig> {
         rate_limit: response_rate_limit
             .as_ref()
             .and_then(|m| compile_rate(cx, &at.field("response_rate_limit"), m, rate_key)),
-        upstream_cluster: Some(upstream_cluster).filter(|name| !name.is_empty()).map(|name| name.as_str().into()),
+        upstream_cluster: Some(upstream_cluster)
+            .filter(|name| !name.is_empty())
+            .map(|name| name.as_str().into()),
         headers: headers.collect(),
         downstream_nodes: downstream_nodes.iter().map(|node| node.as_str().into()).collect(),
         max_active: max_active_faults.as_ref().map(|v| u64::from(v.value)),
@@ -133,7 +135,12 @@ fn config(cx: &dyn Compile, at: &At<'_>, bytes: &[u8]) -> Option<FaultConfig> {
 }
 
 /// A share whose runtime key the filter names; absent is 0 percent.
-fn share(cx: &dyn Compile, at: &At<'_>, percentage: &Option<FractionalPercent>, runtime_key: String) -> Fraction {
+fn share(
+    cx: &dyn Compile,
+    at: &At<'_>,
+    percentage: &Option<FractionalPercent>,
+    runtime_key: String,
+) -> Fraction {
     let default_value = Some(percentage.unwrap_or_default());
     let message = RuntimeFractionalPercent { default_value, runtime_key };
     cx.runtime_fraction(&at.field("percentage"), &message.encode_to_vec()).unwrap_or(Fraction(0))
@@ -253,7 +260,8 @@ impl FaultConfig {
         let delay = self.delay.as_ref()?;
         let wanted = || named(headers, "x-envoy-fault-delay-request").map(Duration::from_millis);
         let time = delay.fixed.or_else(wanted).filter(|time| !time.is_zero())?;
-        hits(delay.share, headers, delay.fixed.is_none(), "x-envoy-fault-delay-request-percentage").then_some(time)
+        hits(delay.share, headers, delay.fixed.is_none(), "x-envoy-fault-delay-request-percentage")
+            .then_some(time)
     }
 
     fn abort_for(&self, headers: &HeaderBlock) -> Option<Reply> {
@@ -327,12 +335,16 @@ impl HttpFilter for Running {
         let stats = cells(cx);
         let headers = &cx.request.headers;
         let (rate, delay, most) = (config.rate_for(headers), config.delay_for(headers), config.max_active);
-        if rate.is_some() && let Some(active) = Active::begin(&stats, most) {
+        if rate.is_some()
+            && let Some(active) = Active::begin(&stats, most)
+        {
             stats.inc(stat::RESPONSE_RL_INJECTED);
             self.rate = rate;
             self.active = Some(active);
         }
-        if let Some(time) = delay && let Some(active) = Active::begin(&stats, most) {
+        if let Some(time) = delay
+            && let Some(active) = Active::begin(&stats, most)
+        {
             self.active = Some(active);
             stats.inc(stat::DELAYS_INJECTED);
             cx.record.flags.set(Flag::DI);

@@ -1,9 +1,9 @@
 //! The running side of a filter: hooks of one exchange. A filter that needs no waiting costs a virtual call and no
 //! allocation; only a waiting one boxes a future.
 
-use crate::http::reply::Reply;
 use crate::base::headers::HeaderBlock;
 use crate::codec::message::{RequestHead, ResponseHead};
+use crate::http::reply::Reply;
 use crate::model::plugin::{PluginConfig, RouteFilterConfig};
 use crate::observe::metrics::Cells;
 use crate::observe::record::Record;

@@ -32,7 +32,10 @@ fn compile(_: &dyn Compile, at: &At<'_>, bytes: &[u8]) -> Option<Arc<dyn Any + S
         reject_connect_request_early_data }
         refuse { upstream_log, upstream_log_options, strict_check_headers, upstream_http_filters }
         ignore { dynamic_stats, start_child_span, suppress_grpc_request_failure_code_stats });
-    at.refuse("reject_connect_request_early_data", reject_connect_request_early_data.as_ref().is_some_and(|v| v.value));
+    at.refuse(
+        "reject_connect_request_early_data",
+        reject_connect_request_early_data.as_ref().is_some_and(|v| v.value),
+    );
     Some(Arc::new(RouterConfig {
         suppress_envoy_headers: *suppress_envoy_headers,
         respect_expected_rq_timeout: *respect_expected_rq_timeout,

@@ -91,14 +91,32 @@ impl Attempt {
         };
         let up = Self::connect(x, plan, &cell, &pool).await?;
         let active = Active::new(&cell, &pool, permit);
-        let mut attempt = Attempt { up, pool, _active: active, fed: 0, sent: false, deaf: false, half: (false, false), client_first: false };
+        let mut attempt = Attempt {
+            up,
+            pool,
+            _active: active,
+            fed: 0,
+            sent: false,
+            deaf: false,
+            half: (false, false),
+            client_first: false,
+        };
         let (id, local, protocol) = attempt.up.facts();
         let facts = &mut x.record.upstream;
         (facts.connection_id, facts.local, facts.protocol) = (id, local, Some(protocol));
-        super::headers::auto_host(&mut x.request.headers, plan.forward, &attempt.pool.host, x.manager.suppress_envoy_headers);
+        super::headers::auto_host(
+            &mut x.request.headers,
+            plan.forward,
+            &attempt.pool.host,
+            x.manager.suppress_envoy_headers,
+        );
         attempt.up.send_head(&x.request);
         attempt.sent = x.request.end;
-        x.deadlines.attempt_begins(plan.times.per_try, plan.times.per_try_idle, plan.config.http.max_stream_duration);
+        x.deadlines.attempt_begins(
+            plan.times.per_try,
+            plan.times.per_try_idle,
+            plan.config.http.max_stream_duration,
+        );
         Ok(attempt)
     }
 
@@ -133,7 +151,12 @@ impl Attempt {
         poll_fn(|cx| self.poll_response(x, plan, cx)).await
     }
 
-    fn poll_response(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Poll<Outcome> {
+    fn poll_response(
+        &mut self,
+        x: &mut Exchange<'_>,
+        plan: &mut Plan<'_>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Outcome> {
         if let Err(interrupt) = self.poll_request(x, plan, cx) {
             return Poll::Ready(Outcome::Interrupted(interrupt));
         }
@@ -157,7 +180,12 @@ impl Attempt {
     }
 
     /// Moves the request on as far as both sides allow.
-    pub fn poll_request(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Result<(), Interrupt> {
+    pub fn poll_request(
+        &mut self,
+        x: &mut Exchange<'_>,
+        plan: &mut Plan<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<(), Interrupt> {
         while !self.deaf {
             if !self.up.drained() {
                 match self.up.poll_flush(cx) {
@@ -199,7 +227,12 @@ impl Attempt {
     }
 
     /// Reads one part of the body and hands it over; false when nothing is there.
-    fn forward_some(&mut self, x: &mut Exchange<'_>, plan: &mut Plan<'_>, cx: &mut Context<'_>) -> Result<bool, Interrupt> {
+    fn forward_some(
+        &mut self,
+        x: &mut Exchange<'_>,
+        plan: &mut Plan<'_>,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Interrupt> {
         let event = match x.down.poll_body(cx) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Err(DownstreamError::Gone)) => return Err(Interrupt::Gone),

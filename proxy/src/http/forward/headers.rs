@@ -66,7 +66,9 @@ fn rewrite_path(headers: &mut HeaderBlock, chosen: &Chosen<'_>, forward: &Forwar
     let Some(rewrite) = &forward.path_rewrite else { return };
     let old = headers.get(Id::Path).unwrap_or_default().to_vec();
     let new = match rewrite {
-        PathRewrite::Prefix(with) => replace_prefix(&old, matched_length(&chosen.route.matcher.path, &old), with),
+        PathRewrite::Prefix(with) => {
+            replace_prefix(&old, matched_length(&chosen.route.matcher.path, &old), with)
+        }
         PathRewrite::Regex(regex, with) => {
             let (path, query) = split_path(&old);
             let mut new = regex.replace_all(path, &**with).into_owned();

@@ -24,8 +24,8 @@ use crate::live::permit::{Kind, Permit};
 use crate::model::route_action::Forward;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::http as http_stat;
-use crate::upstream::{ClusterCell, hash};
 use crate::upstream::outlier::{self, Outcome as HostOutcome};
+use crate::upstream::{ClusterCell, hash};
 use attempt::{Attempt, Outcome};
 use plan::Plan;
 use replay::{REPLAY_LIMIT, Replay};
@@ -89,13 +89,24 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
 }
 
 /// Everything that holds for all attempts.
-fn begin<'r>(x: &mut Exchange<'_>, chosen: &'r Chosen<'_>, forward: &'r Forward, cell: Rc<ClusterCell>) -> Plan<'r> {
+fn begin<'r>(
+    x: &mut Exchange<'_>,
+    chosen: &'r Chosen<'_>,
+    forward: &'r Forward,
+    cell: Rc<ClusterCell>,
+) -> Plan<'r> {
     let config = cell.config();
     x.record.upstream.cluster = Some(config.stat_name.clone());
     x.record.upstream.cluster_raw = Some(config.name.clone());
-    let as_envoy = x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
+    let as_envoy =
+        x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
     let policy = forward.retry.as_ref().or(chosen.virtual_host.retry.as_ref());
-    let times = Timeouts::new(forward, policy.map(|p| &**p), &mut x.request.headers, x.manager.config.respect_expected_timeout);
+    let times = Timeouts::new(
+        forward,
+        policy.map(|p| &**p),
+        &mut x.request.headers,
+        x.manager.config.respect_expected_timeout,
+    );
     let retries = Retries::new(policy, &mut x.request.headers, as_envoy);
     let limit = chosen.route.retry_buffer_limit.or(chosen.virtual_host.retry_buffer_limit);
     let mirrors = chosen.mirrors();
@@ -237,7 +248,11 @@ fn again(x: &mut Exchange<'_>, plan: &Plan<'_>, head: Option<&ResponseHead>) -> 
         return None;
     }
     let (wait, asked) = plan.retries.back_off(head.map(|h| &h.headers));
-    let kind = if asked { stat::UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED } else { stat::UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL };
+    let kind = if asked {
+        stat::UPSTREAM_RQ_RETRY_BACKOFF_RATELIMITED
+    } else {
+        stat::UPSTREAM_RQ_RETRY_BACKOFF_EXPONENTIAL
+    };
     plan.cell.stats.inc(kind);
     Some(Verdict::Again(wait, permit))
 }
@@ -299,8 +314,12 @@ fn after_reset(
 fn reset_reply(plan: &Plan<'_>, reset: Reset, reason: &str) -> Reply {
     let row = reset.row();
     let retried = if plan.retries.made > 0 { "retried and the latest " } else { "" };
-    let body = format!("upstream connect error or disconnect/reset before headers. {retried}reset reason: {}", row.text);
-    let mut details = format!("upstream_reset_before_response_started{{{}", crate::failure::details(row.text));
+    let body = format!(
+        "upstream connect error or disconnect/reset before headers. {retried}reset reason: {}",
+        row.text
+    );
+    let mut details =
+        format!("upstream_reset_before_response_started{{{}", crate::failure::details(row.text));
     if !reason.is_empty() && reset != Reset::Overflow {
         details.push('|');
         details.push_str(reason);
@@ -314,7 +333,12 @@ fn reset_reply(plan: &Plan<'_>, reset: Reset, reason: &str) -> Reply {
     reply
 }
 
-fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<Attempt>, interrupt: Interrupt) -> Verdict {
+fn after_interrupt(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    attempt: Option<Attempt>,
+    interrupt: Interrupt,
+) -> Verdict {
     drop(attempt);
     let failure = match interrupt {
         Interrupt::Gone => {
@@ -329,7 +353,9 @@ fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<At
             plan.cell.stats.inc(counter);
             let resendable = plan.resendable();
             let decision = plan.retries.after_try_timeout(resendable);
-            if decision == Decision::Retry && let Some(verdict) = again(x, plan, None) {
+            if decision == Decision::Retry
+                && let Some(verdict) = again(x, plan, None)
+            {
                 return verdict;
             }
             no_more(x, plan, decision);
@@ -353,7 +379,11 @@ fn after_interrupt(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<At
 
 fn retry_slot(plan: &Plan<'_>) -> Option<Permit> {
     let permit = plan.cell.lender(plan.forward.high_priority).take(Kind::Retries);
-    plan.cell.stats.inc(if permit.is_some() { stat::UPSTREAM_RQ_RETRY } else { stat::UPSTREAM_RQ_RETRY_OVERFLOW });
+    plan.cell.stats.inc(if permit.is_some() {
+        stat::UPSTREAM_RQ_RETRY
+    } else {
+        stat::UPSTREAM_RQ_RETRY_OVERFLOW
+    });
     permit
 }
 

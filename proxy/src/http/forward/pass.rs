@@ -9,8 +9,8 @@ use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::failure::{Flag, Reset};
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::respond;
-use crate::observe::record::Protocol;
 use crate::http::throttle::Throttle;
+use crate::observe::record::Protocol;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::http as http_stat;
 use std::future::poll_fn;
@@ -112,12 +112,21 @@ fn count(x: &mut Exchange<'_>, plan: &Plan<'_>, attempt: &Attempt, status: u16) 
     }
     if let Some(ms) = attempt.service_time(plan) {
         stats.record(stat::UPSTREAM_RQ_TIME, ms);
-        stats.record(if internal { stat::INTERNAL_UPSTREAM_RQ_TIME } else { stat::EXTERNAL_UPSTREAM_RQ_TIME }, ms);
+        stats.record(
+            if internal { stat::INTERNAL_UPSTREAM_RQ_TIME } else { stat::EXTERNAL_UPSTREAM_RQ_TIME },
+            ms,
+        );
     }
 }
 
 /// The router's own response headers, then the mutations of all levels.
-fn decorate(x: &mut Exchange<'_>, chosen: &Chosen<'_>, plan: &Plan<'_>, attempt: &Attempt, head: &mut ResponseHead) {
+fn decorate(
+    x: &mut Exchange<'_>,
+    chosen: &Chosen<'_>,
+    plan: &Plan<'_>,
+    attempt: &Attempt,
+    head: &mut ResponseHead,
+) {
     if !x.manager.suppress_envoy_headers
         && let Some(ms) = attempt.service_time(plan)
     {
@@ -132,7 +141,12 @@ fn decorate(x: &mut Exchange<'_>, chosen: &Chosen<'_>, plan: &Plan<'_>, attempt:
 }
 
 /// Moves the body on as far as the client takes it; the request too, when it is still coming.
-fn poll_body(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+fn poll_body(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    attempt: &mut Attempt,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Broken>> {
     if !attempt.request_sent()
         && let Err(interrupt) = attempt.poll_request(x, plan, cx)
     {
@@ -164,7 +178,12 @@ fn poll_body(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: &mut Attempt, c
 }
 
 /// Like `poll_body`, but no faster than the throttle.
-fn poll_slowly(x: &mut Exchange<'_>, throttle: &mut Throttle, attempt: &mut Attempt, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+fn poll_slowly(
+    x: &mut Exchange<'_>,
+    throttle: &mut Throttle,
+    attempt: &mut Attempt,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Broken>> {
     let gone = Broken::Interrupted(Interrupt::Gone);
     loop {
         if !x.down.drained() && x.down.poll_flush(cx).is_pending() {
@@ -225,7 +244,8 @@ fn up(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Resu
         match x.down.poll_body(cx) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(BodyEvent::Data(data, _))) => {
-                x.record.bytes_received = x.record.bytes_received.saturating_add(data.as_slice().len() as u64);
+                x.record.bytes_received =
+                    x.record.bytes_received.saturating_add(data.as_slice().len() as u64);
                 attempt.up.send_data(cx, data, false).map_err(broken)?;
                 x.down.release();
                 x.deadlines.moved();

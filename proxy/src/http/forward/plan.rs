@@ -5,9 +5,9 @@ use super::replay::Replay;
 use super::retry::Retries;
 use super::timeouts::Timeouts;
 use crate::base::clock::Instant;
+use crate::base::names::HeaderName;
 use crate::http::exchange::Exchange;
 use crate::live::host::Host;
-use crate::base::names::HeaderName;
 use crate::model::cluster::{Cluster, Discovery};
 use crate::model::route_action::{Forward, Mirror};
 use crate::upstream::ClusterCell;
@@ -67,12 +67,14 @@ impl Plan<'_> {
             return self.cell.original(original(x, header.as_ref(), *port));
         }
         let policy = self.retries.policy();
-        let previous = !self.tried.is_empty() && (self.fresh || policy.is_some_and(|p| p.avoid_previous_hosts));
+        let previous =
+            !self.tried.is_empty() && (self.fresh || policy.is_some_and(|p| p.avoid_previous_hosts));
         let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
         let attempts = policy.map_or(1, |p| p.host_selection_attempts).max(if self.fresh { 3 } else { 1 });
         let pool = if previous || canary {
             let tried = &self.tried;
-            let unwanted = |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
+            let unwanted =
+                |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
             self.cell.pick(self.hash, Some(Avoid { unwanted: &unwanted, attempts }))
         } else {
             self.cell.pick(self.hash, None)

@@ -28,7 +28,10 @@ impl Evidence {
     /// Is it certain that the upstream application did not see the request?
     pub fn unseen(&self) -> bool {
         match self.reset {
-            Reset::ConnectFailure | Reset::LocalConnectFailure | Reset::ConnectTimeout | Reset::RemoteRefused => true,
+            Reset::ConnectFailure
+            | Reset::LocalConnectFailure
+            | Reset::ConnectTimeout
+            | Reset::RemoteRefused => true,
             _ => !self.request_started && !self.response_started,
         }
     }
@@ -67,7 +70,8 @@ impl Retries {
         let method = headers.get(Id::Method).unwrap_or_default();
         let idempotent = is_idempotent(method);
         let applies = policy.filter(|p| {
-            p.retriable_request_headers.is_empty() || p.retriable_request_headers.iter().any(|m| m.matches(headers))
+            p.retriable_request_headers.is_empty()
+                || p.retriable_request_headers.iter().any(|m| m.matches(headers))
         });
         let mut on = applies.map_or(RetryOn::default(), |p| p.on);
         for id in [Id::EnvoyRetryOn, Id::EnvoyRetryGrpcOn] {
@@ -80,13 +84,28 @@ impl Retries {
         if let Some(wanted) = headers.get_str(Id::EnvoyMaxRetries).and_then(|t| t.parse().ok()) {
             left = wanted;
         }
-        let list = |id| headers.get_str(id).map(|t| t.split(',').map(|s| s.trim().to_owned()).collect::<Vec<_>>());
-        let extra_codes = list(Id::EnvoyRetriableStatus).unwrap_or_default().iter().filter_map(|c| c.parse().ok()).collect();
+        let list =
+            |id| headers.get_str(id).map(|t| t.split(',').map(|s| s.trim().to_owned()).collect::<Vec<_>>());
+        let extra_codes = list(Id::EnvoyRetriableStatus)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|c| c.parse().ok())
+            .collect();
         let extra_headers = list(Id::EnvoyRetriableHeaders).unwrap_or_default();
         for id in [Id::EnvoyMaxRetries, Id::EnvoyRetriableStatus, Id::EnvoyRetriableHeaders] {
             headers.remove_id(id);
         }
-        Retries { on, left, policy: applies.cloned(), extra_codes, extra_headers, idempotent, as_envoy, replayed: false, made: 0 }
+        Retries {
+            on,
+            left,
+            policy: applies.cloned(),
+            extra_codes,
+            extra_headers,
+            idempotent,
+            as_envoy,
+            replayed: false,
+            made: 0,
+        }
     }
 
     /// Is there any policy?
@@ -109,7 +128,8 @@ impl Retries {
         if e.reset == Reset::Overflow {
             return false;
         }
-        let connect = matches!(e.reset, Reset::ConnectFailure | Reset::LocalConnectFailure | Reset::ConnectTimeout);
+        let connect =
+            matches!(e.reset, Reset::ConnectFailure | Reset::LocalConnectFailure | Reset::ConnectTimeout);
         self.on.has(RetryOn::FIVE_XX.with(RetryOn::GATEWAY_ERROR).with(RetryOn::RESET))
             || (connect && self.on.has(RetryOn::CONNECT_FAILURE))
             || (e.reset == Reset::RemoteRefused && self.on.has(RetryOn::REFUSED_STREAM))
@@ -134,7 +154,8 @@ impl Retries {
             return Decision::No("no_policy");
         }
         let broke = e.reset == Reset::Termination && !e.response_started && self.idempotent;
-        let fresh_host = matches!(e.reset, Reset::ConnectFailure | Reset::RemoteRefused) || (e.unseen() && e.reset == Reset::Termination);
+        let fresh_host = matches!(e.reset, Reset::ConnectFailure | Reset::RemoteRefused)
+            || (e.unseen() && e.reset == Reset::Termination);
         if broke || fresh_host {
             self.replayed = true;
             return Decision::Replay;
@@ -151,7 +172,13 @@ impl Retries {
     }
 
     /// After a response head.
-    pub fn after_response(&mut self, status: u16, headers: &HeaderBlock, trailers_only: bool, resendable: bool) -> Decision {
+    pub fn after_response(
+        &mut self,
+        status: u16,
+        headers: &HeaderBlock,
+        trailers_only: bool,
+        resendable: bool,
+    ) -> Decision {
         if !self.has_policy() {
             return Decision::No("no_policy");
         }
@@ -183,7 +210,8 @@ impl Retries {
     }
 
     fn wants_header(&self, headers: &HeaderBlock) -> bool {
-        let by_policy = self.policy.as_ref().is_some_and(|p| p.retriable_headers.iter().any(|m| m.matches(headers)));
+        let by_policy =
+            self.policy.as_ref().is_some_and(|p| p.retriable_headers.iter().any(|m| m.matches(headers)));
         let named = |name: &String| headers.iter().any(|(_, n, _)| n.eq_ignore_ascii_case(name.as_bytes()));
         by_policy || self.extra_headers.iter().any(named)
     }
@@ -211,19 +239,29 @@ impl Retries {
 
     /// Time before the present retry: uniform in `[0, min(max, base * 2^(k-1)))`, or what the upstream asked for.
     pub fn back_off(&self, response: Option<&HeaderBlock>) -> (Duration, bool) {
-        let asked = self.policy.as_ref().and_then(|p| p.rate_limited.as_ref()).zip(response).and_then(|((names, max), h)| {
-            names.iter().find_map(|reset| {
-                let value: u64 = std::str::from_utf8(h.find(&reset.name)?).ok()?.trim().parse().ok()?;
-                let now = crate::base::clock::wall().as_secs();
-                let wait = Duration::from_secs(if reset.unix_timestamp { value.saturating_sub(now) } else { value });
-                (wait <= *max).then_some(wait)
-            })
-        });
+        let asked = self.policy.as_ref().and_then(|p| p.rate_limited.as_ref()).zip(response).and_then(
+            |((names, max), h)| {
+                names.iter().find_map(|reset| {
+                    let value: u64 = std::str::from_utf8(h.find(&reset.name)?).ok()?.trim().parse().ok()?;
+                    let now = crate::base::clock::wall().as_secs();
+                    let wait = Duration::from_secs(if reset.unix_timestamp {
+                        value.saturating_sub(now)
+                    } else {
+                        value
+                    });
+                    (wait <= *max).then_some(wait)
+                })
+            },
+        );
         if let Some(wait) = asked {
-            let extra = rng::with(|r| r.below(u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX).max(1)));
+            let extra =
+                rng::with(|r| r.below(u64::try_from(wait.as_millis() / 2).unwrap_or(u64::MAX).max(1)));
             return (wait.saturating_add(Duration::from_millis(extra)), true);
         }
-        let (base, max) = self.policy.as_ref().map_or((25, 250), |p| (p.back_off_base.as_millis(), p.back_off_max.as_millis()));
+        let (base, max) = self
+            .policy
+            .as_ref()
+            .map_or((25, 250), |p| (p.back_off_base.as_millis(), p.back_off_max.as_millis()));
         let doubled = base.checked_shl(self.made.saturating_sub(1).min(32)).unwrap_or(max).min(max);
         let bound = u64::try_from(doubled).unwrap_or(u64::MAX);
         (Duration::from_millis(rng::with(|r| r.below(bound))), false)
@@ -237,7 +275,14 @@ mod tests {
     fn retries(method: &str, on: &str) -> Retries {
         let mut headers = HeaderBlock::new();
         headers.append_id(Id::Method, method.as_bytes());
-        let policy = (!on.is_empty()).then(|| Arc::new(RetryPolicy { on: RetryOn::parse(on), num_retries: 2, retriable_status_codes: [503].into(), ..RetryPolicy::default() }));
+        let policy = (!on.is_empty()).then(|| {
+            Arc::new(RetryPolicy {
+                on: RetryOn::parse(on),
+                num_retries: 2,
+                retriable_status_codes: [503].into(),
+                ..RetryPolicy::default()
+            })
+        });
         Retries::new(policy.as_ref(), &mut headers, false)
     }
 
@@ -261,7 +306,10 @@ mod tests {
         }
         let mut once = retries("GET", "");
         assert_eq!(once.after_reset(&evidence(Reset::Termination, true, false), true), Decision::Replay);
-        assert_eq!(once.after_reset(&evidence(Reset::Termination, true, false), true), Decision::No("no_policy"));
+        assert_eq!(
+            once.after_reset(&evidence(Reset::Termination, true, false), true),
+            Decision::No("no_policy")
+        );
     }
 
     #[test]
@@ -282,7 +330,14 @@ mod tests {
     #[test]
     fn tokens_of_the_table() {
         let empty = HeaderBlock::new();
-        for (on, status, want) in [("5xx", 500, true), ("gateway-error", 500, false), ("gateway-error", 502, true), ("retriable-4xx", 409, true), ("retriable-4xx", 404, false), ("retriable-status-codes", 503, true)] {
+        for (on, status, want) in [
+            ("5xx", 500, true),
+            ("gateway-error", 500, false),
+            ("gateway-error", 502, true),
+            ("retriable-4xx", 409, true),
+            ("retriable-4xx", 404, false),
+            ("retriable-status-codes", 503, true),
+        ] {
             let again = retries("GET", on).after_response(status, &empty, false, true) == Decision::Retry;
             assert_eq!(again, want, "{on} {status}");
         }

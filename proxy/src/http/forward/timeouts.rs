@@ -46,17 +46,24 @@ pub fn grpc_timeout(headers: &HeaderBlock) -> Option<Duration> {
 
 impl Timeouts {
     /// From route, policy and headers; `grpc-timeout` is rewritten where the deprecated cap says so.
-    pub fn new(forward: &Forward, retry: Option<&RetryPolicy>, headers: &mut HeaderBlock, respect_expected: bool) -> Timeouts {
+    pub fn new(
+        forward: &Forward,
+        retry: Option<&RetryPolicy>,
+        headers: &mut HeaderBlock,
+        respect_expected: bool,
+    ) -> Timeouts {
         let grpc = is_grpc(headers);
         let mut times = Timeouts { route: forward.timeout, ..Timeouts::default() };
         if let Some(limits) = &forward.max_stream_duration {
             times.stream = limits.max.filter(|max| !max.is_zero());
             if grpc && let Some(cap) = limits.grpc_timeout_max {
                 times.route = None;
-                times.stream = grpc_timeout(headers).map(|wanted| {
-                    let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
-                    capped.saturating_sub(limits.grpc_timeout_offset)
-                }).or(if cap.is_zero() { None } else { Some(cap) });
+                times.stream = grpc_timeout(headers)
+                    .map(|wanted| {
+                        let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
+                        capped.saturating_sub(limits.grpc_timeout_offset)
+                    })
+                    .or(if cap.is_zero() { None } else { Some(cap) });
                 if let Some(time) = times.stream {
                     headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
                 }
@@ -117,7 +124,15 @@ mod tests {
 
     #[test]
     fn grpc_times() {
-        for (text, ms) in [("5S", Some(5000)), ("1500u", Some(2)), ("1n", Some(1)), ("1H", Some(3_600_000)), ("123456789S", None), ("S", None), ("5", None)] {
+        for (text, ms) in [
+            ("5S", Some(5000)),
+            ("1500u", Some(2)),
+            ("1n", Some(1)),
+            ("1H", Some(3_600_000)),
+            ("123456789S", None),
+            ("S", None),
+            ("5", None),
+        ] {
             let mut headers = HeaderBlock::new();
             headers.append_id(Id::GrpcTimeout, text.as_bytes());
             assert_eq!(grpc_timeout(&headers).map(|d| d.as_millis()), ms, "{text}");

@@ -9,7 +9,12 @@ use crate::observe::record::Record;
 use std::net::{IpAddr, SocketAddr};
 
 /// Finds the trusted client address and cleans or sets the headers that depend on it.
-pub fn identify(headers: &mut HeaderBlock, manager: &ConnectionManager, routes: Option<&RouteConfig>, record: &mut Record) {
+pub fn identify(
+    headers: &mut HeaderBlock,
+    manager: &ConnectionManager,
+    routes: Option<&RouteConfig>,
+    record: &mut Record,
+) {
     let forwarded = headers.has(Id::ForwardedFor);
     headers.join_lines(Id::ForwardedFor);
     let hops = manager.xff_num_trusted_hops as usize;
@@ -17,7 +22,11 @@ pub fn identify(headers: &mut HeaderBlock, manager: &ConnectionManager, routes: 
     if let Some(ip) = found {
         record.remote = Some(Address::Ip(SocketAddr::new(ip, 0)));
     }
-    let alone = if manager.use_remote_address { !forwarded } else { found.is_some() && hops == 0 && entries(headers) == 1 };
+    let alone = if manager.use_remote_address {
+        !forwarded
+    } else {
+        found.is_some() && hops == 0 && entries(headers) == 1
+    };
     let internal = alone && is_internal(record.remote(), &manager.internal);
     let edge = !internal && manager.use_remote_address;
     if manager.use_remote_address {

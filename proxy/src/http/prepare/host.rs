@@ -7,7 +7,8 @@ use crate::observe::record::Record;
 
 /// Strips what the connection manager says from the authority.
 pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager, record: &Record) {
-    let wanted = manager.strip_trailing_host_dot || manager.strip_any_host_port || manager.strip_matching_host_port;
+    let wanted =
+        manager.strip_trailing_host_dot || manager.strip_any_host_port || manager.strip_matching_host_port;
     if !wanted {
         return;
     }
@@ -19,7 +20,8 @@ pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager, record:
     if manager.strip_any_host_port || manager.strip_matching_host_port {
         let (name, port) = split_port(&new);
         let own = record.conn.local.port().map(|p| p.to_string());
-        let strip = port.is_some_and(|p| manager.strip_any_host_port || Some(p) == own.as_deref().map(str::as_bytes));
+        let strip =
+            port.is_some_and(|p| manager.strip_any_host_port || Some(p) == own.as_deref().map(str::as_bytes));
         if strip {
             new = name.to_vec();
         }
@@ -46,7 +48,11 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
     let Some(at) = memchr::memrchr(b':', authority) else { return (authority, None) };
     let (name, port) = (authority.get(..at).unwrap_or_default(), authority.get(at + 1..).unwrap_or_default());
     let inside_literal = authority.first() == Some(&b'[') && name.last() != Some(&b']');
-    if inside_literal || port.is_empty() || !port.iter().all(u8::is_ascii_digit) { (authority, None) } else { (name, Some(port)) }
+    if inside_literal || port.is_empty() || !port.iter().all(u8::is_ascii_digit) {
+        (authority, None)
+    } else {
+        (name, Some(port))
+    }
 }
 
 #[cfg(test)]

@@ -52,7 +52,8 @@ pub fn request(
     underscores(head, manager)?;
     without_h2c(&mut head.headers);
     nominated(&mut head.headers)?;
-    if head.headers.get(Id::Authority).is_none_or(|host| host.is_empty() && head.protocol == Protocol::Http2) {
+    if head.headers.get(Id::Authority).is_none_or(|host| host.is_empty() && head.protocol == Protocol::Http2)
+    {
         default_host(head, manager)?;
     }
     target::check(head)?;
@@ -69,10 +70,41 @@ pub fn request(
 
 /// Methods that are served: those of Envoy's parser.
 const METHODS: &[&[u8]] = &[
-    b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"OPTIONS", b"PATCH", b"CONNECT", b"TRACE", b"ACL", b"BIND", b"CHECKOUT",
-    b"COPY", b"LINK", b"LOCK", b"MERGE", b"MKACTIVITY", b"MKCALENDAR", b"MKCOL", b"MOVE", b"M-SEARCH", b"NOTIFY",
-    b"PROPFIND", b"PROPPATCH", b"PURGE", b"QUERY", b"REBIND", b"REPORT", b"SEARCH", b"SOURCE", b"SUBSCRIBE", b"UNBIND",
-    b"UNLINK", b"UNLOCK", b"UNSUBSCRIBE",
+    b"GET",
+    b"POST",
+    b"PUT",
+    b"HEAD",
+    b"DELETE",
+    b"OPTIONS",
+    b"PATCH",
+    b"CONNECT",
+    b"TRACE",
+    b"ACL",
+    b"BIND",
+    b"CHECKOUT",
+    b"COPY",
+    b"LINK",
+    b"LOCK",
+    b"MERGE",
+    b"MKACTIVITY",
+    b"MKCALENDAR",
+    b"MKCOL",
+    b"MOVE",
+    b"M-SEARCH",
+    b"NOTIFY",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"PURGE",
+    b"QUERY",
+    b"REBIND",
+    b"REPORT",
+    b"SEARCH",
+    b"SOURCE",
+    b"SUBSCRIBE",
+    b"UNBIND",
+    b"UNLINK",
+    b"UNLOCK",
+    b"UNSUBSCRIBE",
 ];
 
 /// HTTP/1 methods come from a list; QUERY says what its body is (RFC of the QUERY method; Envoy 1.40).
@@ -110,7 +142,9 @@ fn underscores(head: &mut RequestHead, manager: &ConnectionManager) -> Result<()
     let has = |name: &[u8]| memchr::memchr(b'_', name).is_some();
     match manager.underscores {
         Underscores::Allow => {}
-        Underscores::Reject if head.headers.iter().any(|(_, name, _)| has(name)) => return Err(Failure::Underscore),
+        Underscores::Reject if head.headers.iter().any(|(_, name, _)| has(name)) => {
+            return Err(Failure::Underscore);
+        }
         Underscores::Reject => {}
         Underscores::Drop => head.headers.retain(|_, name, _| !has(name)),
     }
@@ -125,7 +159,8 @@ fn nominated(headers: &mut HeaderBlock) -> Result<(), Failure> {
         return Ok(());
     }
     let all: Vec<u8> = headers.all_of(Id::Connection).collect::<Vec<_>>().join(&b","[..]);
-    let tokens: Vec<&[u8]> = all.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty()).collect();
+    let tokens: Vec<&[u8]> =
+        all.split(|b| *b == b',').map(<[u8]>::trim_ascii).filter(|t| !t.is_empty()).collect();
     if tokens.len() >= MAX_NOMINATED {
         return Err(Failure::ConnectionHeader);
     }
@@ -135,7 +170,9 @@ fn nominated(headers: &mut HeaderBlock) -> Result<(), Failure> {
             continue;
         }
         let id = Id::of(token);
-        if token.first() == Some(&b':') || matches!(id, Id::Authority | Id::ForwardedFor | Id::ForwardedHost | Id::ForwardedProto) {
+        if token.first() == Some(&b':')
+            || matches!(id, Id::Authority | Id::ForwardedFor | Id::ForwardedHost | Id::ForwardedProto)
+        {
             return Err(Failure::ConnectionHeader);
         }
         headers.retain(|_, name, _| !name.eq_ignore_ascii_case(token));
@@ -148,11 +185,19 @@ fn hop_by_hop(headers: &mut HeaderBlock) {
     let upgrade = is_upgrade(headers);
     if headers.has(Id::Te) {
         let trailers = has_token(headers, Id::Te, b"trailers");
-        if trailers { headers.set_id(Id::Te, b"trailers") } else { _ = headers.remove_id(Id::Te) };
+        if trailers {
+            headers.set_id(Id::Te, b"trailers")
+        } else {
+            _ = headers.remove_id(Id::Te)
+        };
     }
     let drop = |id: Id| match id {
         Id::Connection | Id::Upgrade => !upgrade,
-        Id::EnvoyInternal | Id::KeepAlive | Id::ProxyConnection | Id::TransferEncoding | Id::Http2Settings => true,
+        Id::EnvoyInternal
+        | Id::KeepAlive
+        | Id::ProxyConnection
+        | Id::TransferEncoding
+        | Id::Http2Settings => true,
         _ => false,
     };
     if headers.iter().any(|(id, _, _)| drop(id)) {
@@ -190,7 +235,13 @@ mod tests {
 
     #[test]
     fn connection_fields_go() {
-        let mut h = block(&[("connection", "close, x-a"), ("x-a", "1"), ("x-b", "2"), ("keep-alive", "1"), ("te", "gzip")]);
+        let mut h = block(&[
+            ("connection", "close, x-a"),
+            ("x-a", "1"),
+            ("x-b", "2"),
+            ("keep-alive", "1"),
+            ("te", "gzip"),
+        ]);
         nominated(&mut h).unwrap();
         hop_by_hop(&mut h);
         assert_eq!(h.iter().map(|(_, n, _)| n).collect::<Vec<_>>(), [b"x-b"]);
@@ -200,7 +251,13 @@ mod tests {
 
     #[test]
     fn referers() {
-        for (value, ok) in [("notaurl", true), ("http://a/b", true), ("http://a/#b", false), ("http://u@a/", false), ("a:b", false)] {
+        for (value, ok) in [
+            ("notaurl", true),
+            ("http://a/b", true),
+            ("http://a/#b", false),
+            ("http://u@a/", false),
+            ("a:b", false),
+        ] {
             assert_eq!(referer_is_valid(value.as_bytes()), ok, "{value}");
         }
     }

@@ -18,7 +18,8 @@ pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager) -> Resu
         return normalise(headers, manager);
     }
     let (path, query) = split(target);
-    let untouched = manager.escaped_slashes == EscapedSlashes::Keep && !manager.normalize_path && !manager.merge_slashes;
+    let untouched =
+        manager.escaped_slashes == EscapedSlashes::Keep && !manager.normalize_path && !manager.merge_slashes;
     if untouched || (is_plain(path) && !is_upgrade_to_nothing(headers)) {
         return Ok(None);
     }
@@ -71,7 +72,8 @@ pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
 fn is_plain(path: &[u8]) -> bool {
     let mut last = 0;
     path.iter().all(|b| {
-        let plain = !matches!(b, b'%' | b'\\' | b'.' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'^' | b'|') && !(*b == b'/' && last == b'/');
+        let plain = !matches!(b, b'%' | b'\\' | b'.' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'^' | b'|')
+            && !(*b == b'/' && last == b'/');
         last = *b;
         plain
     })
@@ -132,7 +134,9 @@ fn canonical(path: &[u8]) -> Option<Vec<u8>> {
                     _ => decoded.push(b'%'),
                 }
             }
-            b'"' | b'<' | b'>' | b'`' | b'{' | b'}' => decoded.extend_from_slice(format!("%{first:02X}").as_bytes()),
+            b'"' | b'<' | b'>' | b'`' | b'{' | b'}' => {
+                decoded.extend_from_slice(format!("%{first:02X}").as_bytes())
+            }
             other => decoded.push(*other),
         }
     }

@@ -20,9 +20,9 @@ pub fn absolute_form(headers: &mut HeaderBlock) -> Result<(), Failure> {
     if matches!(target.first(), Some(b'/') | None) || target == b"*" {
         return Ok(());
     }
-    let scheme = ["http://", "https://"].into_iter().find(|s| {
-        target.get(..s.len()).is_some_and(|head| head.eq_ignore_ascii_case(s.as_bytes()))
-    });
+    let scheme = ["http://", "https://"]
+        .into_iter()
+        .find(|s| target.get(..s.len()).is_some_and(|head| head.eq_ignore_ascii_case(s.as_bytes())));
     let Some(rest) = scheme.and_then(|s| target.get(s.len()..)) else { return Err(Failure::CodecError) };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let authority = rest.get(..end).unwrap_or_default().to_vec();
