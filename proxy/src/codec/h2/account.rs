@@ -94,6 +94,8 @@ pub struct Account {
     streams: Cell<u32>,
     body: Cell<usize>,
     headers: Cell<usize>,
+    /// Bytes that wait for the peer's window.
+    kept: Cell<usize>,
     /// Bytes that went on since the windows last grew, and the windows now.
     moved: Cell<u64>,
     windows: Cell<(u32, u32)>,
@@ -135,6 +137,7 @@ impl Account {
             streams: Cell::new(0),
             body: Cell::new(0),
             headers: Cell::new(0),
+            kept: Cell::new(0),
             moved: Cell::new(0),
             windows: Cell::new(first),
             most: (options.stream_window, options.connection_window),
@@ -311,6 +314,23 @@ impl Account {
         self.body.set(self.body.get().saturating_sub(bytes));
         self.moved.set(self.moved.get().saturating_add(bytes as u64));
         scratch::refund(bytes);
+    }
+
+    /// Bytes wait for the peer's window.
+    pub fn keep(&self, bytes: usize) {
+        self.kept.set(self.kept.get().saturating_add(bytes));
+        scratch::charge(bytes);
+    }
+
+    /// They wait no more.
+    pub fn unkeep(&self, bytes: usize) {
+        self.kept.set(self.kept.get().saturating_sub(bytes));
+        scratch::refund(bytes);
+    }
+
+    /// Bytes that wait for the peer's window.
+    pub fn kept(&self) -> usize {
+        self.kept.get()
     }
 
     /// Windows of a stream and of the connection.

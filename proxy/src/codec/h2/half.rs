@@ -12,8 +12,12 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-/// When the worker retains more than this, a stream whose peer grants no window is given up.
+/// When the worker retains more than this, a stream whose peer grants no window is given up, where its connection
+/// holds more than [`STALLED_SHARE`] in such streams.
 pub const STALLED_BUDGET: usize = scratch::RETENTION_BUDGET + scratch::RETENTION_BUDGET / 4;
+
+/// What the stalled streams of a connection may hold whatever the worker retains.
+pub const STALLED_SHARE: usize = 64 << 10;
 
 /// Why a half failed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -195,14 +199,14 @@ impl Outgoing {
     }
 
     fn keep(&mut self, bytes: Bytes, end: bool) {
-        scratch::refund(self.charged);
+        self.settle();
         self.charged = bytes.len();
-        scratch::charge(self.charged);
+        self.account.keep(self.charged);
         self.kept = Some((bytes, end));
     }
 
     fn settle(&mut self) {
-        scratch::refund(self.charged);
+        self.account.unkeep(self.charged);
         self.charged = 0;
         self.kept = None;
     }
@@ -225,7 +229,7 @@ impl Outgoing {
             let mut room = self.stream.capacity();
             if room == 0 {
                 room = match self.stream.poll_capacity(cx) {
-                    Poll::Pending if scratch::retained() > STALLED_BUDGET => {
+                    Poll::Pending if scratch::retained() > STALLED_BUDGET && self.account.kept() > STALLED_SHARE => {
                         self.dropped = true;
                         self.reset(Reason::ENHANCE_YOUR_CALM);
                         continue;
@@ -304,6 +308,6 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        scratch::refund(self.charged);
+        self.settle();
     }
 }
