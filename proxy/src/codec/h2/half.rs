@@ -229,7 +229,9 @@ impl Outgoing {
             let mut room = self.stream.capacity();
             if room == 0 {
                 room = match self.stream.poll_capacity(cx) {
-                    Poll::Pending if scratch::retained() > STALLED_BUDGET && self.account.kept() > STALLED_SHARE => {
+                    Poll::Pending
+                        if scratch::retained() > STALLED_BUDGET && self.account.kept() > STALLED_SHARE =>
+                    {
                         self.dropped = true;
                         self.reset(Reason::ENHANCE_YOUR_CALM);
                         continue;
