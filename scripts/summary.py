@@ -9,7 +9,9 @@ A line of FILE is `PATTERN  WORD`: a shell pattern for suite/case and a word tha
 """
 
 import argparse
+import collections
 import fnmatch
+import itertools
 import re
 import sys
 
@@ -17,15 +19,20 @@ RUNNING = re.compile(r"^\s+(?:Running (?:unittests )?(\S+)|Doc-tests (\S+))")
 PROGRAM = re.compile(r"\((?:\S*/)?([A-Za-z0-9_]+)-[0-9a-f]{16}\)")
 RUST = re.compile(r"^test result: \S+ (\d+) passed; (\d+) failed; (\d+) ignored")
 OWN = re.compile(r"^(\d+) passed, (\d+) failed, (\d+) skipped")
+SHOWN = 60  # lines of a failed suite that the summary repeats
 SKIP = re.compile(r"SKIP ([A-Za-z0-9_.-]+/\S+?): (.*)$")
 
 
 def read(path):
-    """The suites in order, [name, passed, failed, skipped, finished], and the skips (case, reason)."""
-    suites, skips = [], []
+    """The suites in order, [name, passed, failed, skipped, finished], the skips (case, reason), and the end of
+    what each suite printed."""
+    suites, skips, tails = [], [], []
     with open(path, errors="replace") as log:
         for line in log:
             line = re.sub(r"\x1b\[[0-9;]*m", "", line.rstrip("\n"))
+            if RUNNING.match(line) or not tails:
+                tails.append(collections.deque(maxlen=SHOWN))
+            tails[-1].append(line)
             if running := RUNNING.match(line):
                 program = PROGRAM.search(line)
                 name = program.group(1) if program else running.group(2) or running.group(1)
@@ -39,7 +46,7 @@ def read(path):
                 suites[-1][4] = True
             elif skip := SKIP.search(line):
                 skips.append((skip.group(1), skip.group(2)))
-    return suites, skips
+    return suites, skips, tails[-max(len(suites), 1) :]
 
 
 def rules(path):
@@ -59,8 +66,11 @@ def main():
     parser.add_argument("log")
     parser.add_argument("--allowed", help="list of allowed skips; any other is a failure")
     args = parser.parse_args()
-    suites, skips = read(args.log)
+    suites, skips, tails = read(args.log)
     bad = []
+    for suite, tail in itertools.zip_longest(suites, tails):
+        if not suite or suite[2] or not suite[4]:
+            print(f"--- the last lines of {suite[0] if suite else 'the log'}", *tail, "---", sep="\n")
     print(f"\n{'suite':32} {'passed':>7} {'failed':>7} {'skipped':>8}")
     for name, passed, failed, skipped, finished in suites:
         if passed + failed + skipped or not finished:
