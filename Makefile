@@ -30,7 +30,7 @@ demo: ## a small mesh on this machine, live (DEMO_FLAGS="--once --json" unattend
 	$(CARGO) build --locked --profile $(PROFILE) -p weir-proxy -p weirctl --bins
 	$${CARGO_TARGET_DIR:-target}/$(if $(CI),debug,release)/weirctl demo $(DEMO_FLAGS)
 
-test: setup-test build ## every test: units, laws, oracle, vectors, attacks, restarts
+test: setup-test ## every test: units, laws, oracle, vectors, attacks, restarts
 	@scripts/test.sh
 
 lint: ## formatting and clippy, warnings are errors

@@ -8,6 +8,8 @@ target=${CARGO_TARGET_DIR:-target}
 mkdir -p "$target"
 log=$target/test.log
 : >"$log"
+# The programs and the tests in one build: apart, their features differ and every dependency is compiled twice.
+${CARGO:-cargo} build --locked --workspace --bins --tests || exit 1
 echo "test: everything that is printed goes to $log"
 shown='^ +(Running|Doc-tests) |^ *(FAIL|SKIP|SKIPPED|CLOSED)\b|^[0-9]+ passed, |^test result: |^error|^warning: unused|FAILED$'
 # --no-fail-fast: one run tells everything. Output is not captured: a skipped case must be seen.

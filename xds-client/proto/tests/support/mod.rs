@@ -10,7 +10,7 @@ pub fn corpus(name: &str) -> Option<PathBuf> {
     if folder.is_dir() {
         return Some(folder);
     }
-    eprintln!("SKIPPED: the corpus {} is absent; set WEIR_CORPORA to the corpora folder", folder.display());
+    eprintln!("SKIP weir-proto/{name}: the corpora are not here: no {}; set WEIR_CORPORA", folder.display());
     None
 }
 
