@@ -67,10 +67,10 @@ fn take(wire: &mut Wire, step: &Step, method: &str, heard: &mut Heard) {
         }
     }
     if let Some(mark) = &step.until {
-        read_while(wire, heard, |bytes| !contains(bytes, mark.as_bytes()));
+        read_until(wire, heard, mark.as_bytes());
     }
     if step.end == Some(true) {
-        read_while(wire, heard, |_| true);
+        read_to_end(wire, heard);
     }
     if step.echo == Some(true) {
         echo(wire, heard);
@@ -87,11 +87,14 @@ fn take(wire: &mut Wire, step: &Step, method: &str, heard: &mut Heard) {
     }
 }
 
-fn read_while(wire: &mut Wire, heard: &mut Heard, wanted: impl Fn(&[u8]) -> bool) {
+/// Reads up to and with `mark`; what came behind it is the next step's.
+fn read_until(wire: &mut Wire, heard: &mut Heard, mark: &[u8]) {
     let deadline = Instant::now() + PATIENCE;
     loop {
+        let before = heard.bytes.len();
         heard.bytes.append(&mut wire.rest);
-        if !wanted(&heard.bytes) {
+        if let Some(end) = end_of(&heard.bytes, mark) {
+            wire.rest = heard.bytes.split_off(end.max(before));
             return;
         }
         if let Some(end) = wire.more(deadline) {
@@ -99,6 +102,16 @@ fn read_while(wire: &mut Wire, heard: &mut Heard, wanted: impl Fn(&[u8]) -> bool
             return;
         }
     }
+}
+
+fn read_to_end(wire: &mut Wire, heard: &mut Heard) {
+    let deadline = Instant::now() + PATIENCE;
+    heard.end = loop {
+        if let Some(end) = wire.more(deadline) {
+            break Some(end);
+        }
+    };
+    heard.bytes.append(&mut wire.rest);
 }
 
 fn echo(wire: &mut Wire, heard: &mut Heard) {
@@ -117,6 +130,10 @@ fn echo(wire: &mut Wire, heard: &mut Heard) {
     }
 }
 
-fn contains(bytes: &[u8], mark: &[u8]) -> bool {
-    mark.is_empty() || bytes.windows(mark.len()).any(|w| w == mark)
+/// Where the first `mark` in `bytes` ends.
+fn end_of(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    if mark.is_empty() {
+        return Some(0);
+    }
+    bytes.windows(mark.len()).position(|w| w == mark).map(|at| at.saturating_add(mark.len()))
 }
