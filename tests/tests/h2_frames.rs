@@ -2,7 +2,7 @@
 //! says for where it stands, and the process serves on.
 #![forbid(unsafe_code)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -36,10 +36,14 @@ fn vectors(folder: &Path) -> anyhow::Result<Vec<(String, Vector)>> {
         files.extend(std::fs::read_dir(kind.path())?.flatten().map(|entry| entry.path()));
     }
     files.sort();
-    files.iter().filter(|file| file.extension().is_some_and(|e| e == "json")).map(|f| vector(f)).collect()
+    files
+        .iter()
+        .filter(|file| file.extension().is_some_and(|e| e == "json"))
+        .map(|file| vector(file))
+        .collect()
 }
 
-fn vector(file: &PathBuf) -> anyhow::Result<(String, Vector)> {
+fn vector(file: &Path) -> anyhow::Result<(String, Vector)> {
     let case = corpora::json(file)?;
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let folder = file.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();

@@ -33,6 +33,9 @@ const SIGMAS: f64 = 4.5;
 const ANSWER: &str = "0123456789012345678901234567890123456789012345678901234567890";
 
 /// The Consumer service in two versions; the Deployments of the seed give the pods their labels.
+/// A case: its name and what it runs on the corpus.
+type Case = (&'static str, fn(&Path) -> anyhow::Result<()>);
+
 fn ftgo(corpus: &Path, rule: &str) -> anyhow::Result<Folder> {
     let files = ["ftgo-consumer-service.yaml", "ftgo-destination-rule.yaml"];
     let folder = Folder::with(corpus.to_path_buf(), &files)?;
@@ -329,7 +332,7 @@ fn main() -> ExitCode {
             return suite.finish();
         }
     };
-    let cases: [(&str, fn(&Path) -> anyhow::Result<()>); 10] = [
+    let cases: [Case; 10] = [
         ("ftgo-all-v1", all_to_v1),
         ("ftgo-testuser", testuser),
         ("ftgo-canary", canary),

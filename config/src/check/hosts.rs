@@ -43,8 +43,11 @@ fn meet(a: &Resource<VirtualService>, b: &Resource<VirtualService>) -> bool {
     a.meta.namespace == b.meta.namespace || !(private(a) || private(b))
 }
 
+/// A virtual service that names a host, and where.
+type Claim<'a> = (&'a Resource<VirtualService>, Span);
+
 pub(super) fn check(world: &World, registry: &Registry<'_>, findings: &mut Findings<'_>) {
-    let mut taken: BTreeMap<(String, String), Vec<(&Resource<VirtualService>, Span)>> = BTreeMap::new();
+    let mut taken: BTreeMap<(String, String), Vec<Claim<'_>>> = BTreeMap::new();
     for service in &world.virtual_services {
         let gateways = gateways(service);
         let on_mesh = gateways.iter().any(|gateway| **gateway == MESH);

@@ -43,7 +43,7 @@ pub fn read_paths<P: AsRef<Path>>(paths: &[P]) -> Read {
     for file in files {
         match text(&file) {
             Ok(text) => read.sources.push((file.display().to_string(), text)),
-            Err(diagnostic) => read.diagnostics.push(diagnostic),
+            Err(diagnostic) => read.diagnostics.push(*diagnostic),
         }
     }
     read
@@ -85,16 +85,16 @@ fn walk(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>, diagnostics:
     }
 }
 
-fn text(file: &Path) -> Result<String, Diagnostic> {
-    let size = std::fs::metadata(file).map_err(|error| unreadable(file, &error))?.len();
+fn text(file: &Path) -> Result<String, Box<Diagnostic>> {
+    let size = std::fs::metadata(file).map_err(|error| Box::new(unreadable(file, &error)))?.len();
     if usize::try_from(size).is_ok_and(|size| size > MAX_FILE_BYTES) {
         let message = format!("{}: {size} bytes; the limit is {MAX_FILE_BYTES}", file.display());
-        return Err(Diagnostic::error("file-too-large", message).remedy("split the file"));
+        return Err(Box::new(Diagnostic::error("file-too-large", message).remedy("split the file")));
     }
-    let bytes = std::fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let bytes = std::fs::read(file).map_err(|error| Box::new(unreadable(file, &error)))?;
     String::from_utf8(bytes).map_err(|error| {
         let message = format!("{}: not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to());
-        Diagnostic::error("not-utf8", message).remedy("save the file as UTF-8")
+        Box::new(Diagnostic::error("not-utf8", message).remedy("save the file as UTF-8"))
     })
 }
 

@@ -297,6 +297,7 @@ mod tests {
             let at = sink.root("");
             ledger!(at, message => Message { used } refuse { refused } ignore { ignored });
             assert_eq!(*used, 7);
+            assert!(message.ignored);
             assert_eq!(sink.len(), count);
         }
     }

@@ -283,36 +283,34 @@ impl Http1 {
             accept_http_10: config.http1.accept_http_10,
             allow_chunked_length: config.http1.allow_chunked_length,
         };
-        loop {
-            match server.poll_head(cx, &rules) {
-                Poll::Ready(Ok(Some(head))) => return Poll::Ready(Next::Request(head)),
-                Poll::Ready(Ok(None) | Err(DownstreamError::Gone)) => return Poll::Ready(Next::Close),
-                Poll::Ready(Err(DownstreamError::Bad(failure))) => return Poll::Ready(Next::Bad(failure)),
-                Poll::Pending => {}
-            }
-            if server.has_input() && first_byte.is_none() {
-                *first_byte = Some(clock::now());
-            }
-            if drain::closes_idle() && first_byte.is_none() && self.served > 0 {
-                return Poll::Ready(Next::Close);
-            }
-            let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);
-            let idle_by = config.idle_timeout.map(|t| idle_since + t);
-            let old_by = config.max_connection_duration.map(|t| self.conn.facts.start + t);
-            let first = [head_by, idle_by, old_by].into_iter().flatten().min();
-            ready!(self.alarm.poll_at(cx, first));
-            if head_by.is_some() && head_by == first {
-                self.manager.stats.inc(stat::DOWNSTREAM_RQ_HEADER_TIMEOUT);
-                return Poll::Ready(Next::Bad(Failure::RequestHeaderTimeout));
-            }
-            let idle = idle_by == first;
-            self.manager.stats.inc(if idle {
-                stat::DOWNSTREAM_CX_IDLE_TIMEOUT
-            } else {
-                stat::DOWNSTREAM_CX_MAX_DURATION_REACHED
-            });
+        match server.poll_head(cx, &rules) {
+            Poll::Ready(Ok(Some(head))) => return Poll::Ready(Next::Request(head)),
+            Poll::Ready(Ok(None) | Err(DownstreamError::Gone)) => return Poll::Ready(Next::Close),
+            Poll::Ready(Err(DownstreamError::Bad(failure))) => return Poll::Ready(Next::Bad(failure)),
+            Poll::Pending => {}
+        }
+        if server.has_input() && first_byte.is_none() {
+            *first_byte = Some(clock::now());
+        }
+        if drain::closes_idle() && first_byte.is_none() && self.served > 0 {
             return Poll::Ready(Next::Close);
         }
+        let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);
+        let idle_by = config.idle_timeout.map(|t| idle_since + t);
+        let old_by = config.max_connection_duration.map(|t| self.conn.facts.start + t);
+        let first = [head_by, idle_by, old_by].into_iter().flatten().min();
+        ready!(self.alarm.poll_at(cx, first));
+        if head_by.is_some() && head_by == first {
+            self.manager.stats.inc(stat::DOWNSTREAM_RQ_HEADER_TIMEOUT);
+            return Poll::Ready(Next::Bad(Failure::RequestHeaderTimeout));
+        }
+        let idle = idle_by == first;
+        self.manager.stats.inc(if idle {
+            stat::DOWNSTREAM_CX_IDLE_TIMEOUT
+        } else {
+            stat::DOWNSTREAM_CX_MAX_DURATION_REACHED
+        });
+        Poll::Ready(Next::Close)
     }
 
     /// Serves one request; may the connection go on?

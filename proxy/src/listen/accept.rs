@@ -136,7 +136,7 @@ async fn run(name: Name, socket: Socket) {
         cells.inc(stat::DOWNSTREAM_CX_TOTAL);
         cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
         let accepted = Accepted { io, peer, listener, stats: cells.clone() };
-        conn::start(accepted, Box::new(Active(cells, slot)));
+        conn::start(accepted, Box::new(Active { cells, _place: slot }));
         burst += 1;
         if burst >= BURST {
             burst = 0;
@@ -151,11 +151,15 @@ fn transient(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
 }
 
-struct Active(Cells, #[expect(dead_code, reason = "gives its place back when dropped")] limit::Slot);
+struct Active {
+    cells: Cells,
+    /// Gives its place back when dropped.
+    _place: limit::Slot,
+}
 
 impl Drop for Active {
     fn drop(&mut self) {
-        self.0.inc(stat::DOWNSTREAM_CX_DESTROY);
-        self.0.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        self.cells.inc(stat::DOWNSTREAM_CX_DESTROY);
+        self.cells.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
     }
 }

@@ -77,7 +77,7 @@ pub enum RouteSource {
 }
 
 /// HTTP/1 options of one side.
-#[derive(Clone, Debug)]
+#[derive(Default, Clone, Debug)]
 pub struct Http1Options {
     /// Serve HTTP/1.0.
     pub accept_http_10: bool,
@@ -112,19 +112,6 @@ pub struct Http2Options {
     pub max_outbound_control_frames: u32,
     /// Consecutive empty DATA frames allowed (1).
     pub max_empty_frames: u32,
-}
-
-impl Default for Http1Options {
-    fn default() -> Self {
-        Http1Options {
-            accept_http_10: false,
-            default_host: None,
-            trailers: false,
-            allow_chunked_length: false,
-            proper_case: false,
-            stream_error_on_invalid: false,
-        }
-    }
 }
 
 impl Default for Http2Options {

@@ -37,15 +37,18 @@ pub struct RouteConfig {
     pub mirrors: Box<[Mirror]>,
 }
 
+/// Found by bytes.
+pub type ByBytes<T> = std::collections::HashMap<Box<[u8]>, T, foldhash::fast::RandomState>;
+
 /// Domains of a route configuration; positions are indexes into `virtual_hosts`.
 #[derive(Debug, Default)]
 pub struct HostIndex {
     /// Lower-case exact domains.
-    pub exact: std::collections::HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>,
+    pub exact: ByBytes<u32>,
     /// `*.suffix`: by length of the suffix, longest first, then by suffix.
-    pub suffix: Vec<(usize, std::collections::HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>)>,
+    pub suffix: Vec<(usize, ByBytes<u32>)>,
     /// `prefix.*`: by length of the prefix, longest first, then by prefix.
-    pub prefix: Vec<(usize, std::collections::HashMap<Box<[u8]>, u32, foldhash::fast::RandomState>)>,
+    pub prefix: Vec<(usize, ByBytes<u32>)>,
     /// `*`
     pub any: Option<u32>,
 }
@@ -92,9 +95,9 @@ pub struct VirtualHost {
 #[derive(Debug, Default)]
 pub struct PathIndex {
     /// Case-sensitive exact paths -> positions, ascending.
-    pub exact: std::collections::HashMap<Box<[u8]>, Vec<u32>, foldhash::fast::RandomState>,
+    pub exact: ByBytes<Vec<u32>>,
     /// Case-sensitive prefixes (plain and path-separated), by length, shortest first -> positions, ascending.
-    pub prefix: Vec<(usize, std::collections::HashMap<Box<[u8]>, Vec<u32>, foldhash::fast::RandomState>)>,
+    pub prefix: Vec<(usize, ByBytes<Vec<u32>>)>,
     /// All other routes, ascending.
     pub rest: Vec<u32>,
 }
@@ -129,9 +132,12 @@ pub struct RouteMatch {
     pub headers: Box<[HeaderMatch]>,
     /// Query tests.
     pub query: Box<[QueryMatch]>,
-    /// Cookie tests: name and value test, each inverted when the flag is set.
-    pub cookies: Box<[(Box<[u8]>, StringMatch, bool)]>,
+    /// Cookie tests.
+    pub cookies: Box<[CookieMatch]>,
 }
+
+/// A test of a cookie: its name, the test of its value, and whether the outcome is inverted.
+pub type CookieMatch = (Box<[u8]>, StringMatch, bool);
 
 /// A route.
 #[derive(Debug)]

@@ -128,8 +128,17 @@ pub struct HashPolicy {
 pub enum HashInput {
     /// Values of a header (sorted), optionally rewritten.
     Header(HeaderName, Option<(Regex, Box<[u8]>)>),
-    /// A cookie; with a time to live one is made when absent (zero: a session cookie), path and attributes as given.
-    Cookie { name: Box<str>, ttl: Option<Duration>, path: Box<str>, attributes: Box<[(Box<str>, Box<str>)]> },
+    /// A cookie.
+    Cookie {
+        /// Its name.
+        name: Box<str>,
+        /// With it a cookie is made where there is none; zero makes a session cookie.
+        ttl: Option<Duration>,
+        /// The `Path` of a cookie that is made; empty for none.
+        path: Box<str>,
+        /// More attributes of a cookie that is made: name and value.
+        attributes: Box<[(Box<str>, Box<str>)]>,
+    },
     /// The client's address without port.
     SourceIp,
     /// The first value of a query parameter.

@@ -184,7 +184,7 @@ async fn caller(plan: &Plan, sent: &AtomicU64, over: &AtomicBool, live: &Live) {
             connection = None;
             tokio::time::sleep(RECONNECT).await;
         }
-        let marked = plan.headers.iter().any(|(_, _, each)| *each > 1 && number % each == 0);
+        let marked = plan.headers.iter().any(|(_, _, each)| *each > 1 && number.is_multiple_of(*each));
         look(live).record(&seen, marked, begun.elapsed());
         if !plan.gap.is_zero() {
             tokio::time::sleep(plan.gap).await;
@@ -238,7 +238,7 @@ async fn once(plan: &Plan, number: u64, connection: &mut Option<Connection>) -> 
 fn request(plan: &Plan, number: u64) -> anyhow::Result<Request<Full<Bytes>>> {
     let mut request = Request::builder().header("user-agent", "weirctl-demo");
     for (name, value, each) in &plan.headers {
-        if number % (*each).max(1) == 0 {
+        if number.is_multiple_of((*each).max(1)) {
             request = request.header(*name, *value);
         }
     }

@@ -94,10 +94,7 @@ fn length_is_good(map: &HeaderMap) -> bool {
     let mut all = map.get_all(http::header::CONTENT_LENGTH).iter();
     match (all.next(), all.next()) {
         (None, _) => true,
-        (Some(v), None) => {
-            let digits = !v.is_empty() && v.len() <= 18 && v.as_bytes().iter().all(u8::is_ascii_digit);
-            digits
-        }
+        (Some(v), None) => !v.is_empty() && v.len() <= 18 && v.as_bytes().iter().all(u8::is_ascii_digit),
         (Some(_), Some(_)) => false,
     }
 }

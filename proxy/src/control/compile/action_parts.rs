@@ -192,7 +192,7 @@ pub fn redirect(cx: &Cx<'_>, at: &At<'_>, message: &route::RedirectAction) -> Op
     Some(Redirect {
         status,
         scheme,
-        host: Some(host_redirect.as_str().into()).filter(|h: &Box<str>| !h.is_empty()),
+        host: Some(host_redirect.as_str()).filter(|host| !host.is_empty()).map(Into::into),
         port: Some(wkt::port(at, "port_redirect", *port_redirect)?).filter(|p| *p != 0),
         path,
         strip_query: *strip_query,

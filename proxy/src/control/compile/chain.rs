@@ -99,10 +99,8 @@ fn chain_match(at: &At<'_>, message: &proto::FilterChainMatch) -> Option<ChainMa
     crate::ledger!(at, message => proto::FilterChainMatch { destination_port, prefix_ranges,
         direct_source_prefix_ranges, source_type, source_prefix_ranges, source_ports, server_names,
         transport_protocol, application_protocols } refuse { address_suffix, suffix_len });
-    let port = match wkt::u32_opt(destination_port) {
-        Some(_) => Some(wkt::u32_in(at, "destination_port", destination_port, 0, 1, 65_535) as u16),
-        None => None,
-    };
+    let port = wkt::u32_opt(destination_port)
+        .map(|_| wkt::u32_in(at, "destination_port", destination_port, 0, 1, 65_535) as u16);
     let names = server_names.iter().enumerate();
     let names = names.filter_map(|(i, name)| server_name(&at.item("server_names", i), name)).collect();
     let ports = source_ports.iter().enumerate();
@@ -122,7 +120,7 @@ fn chain_match(at: &At<'_>, message: &proto::FilterChainMatch) -> Option<ChainMa
         destination_port: port,
         prefixes: address::networks(at, "prefix_ranges", prefix_ranges),
         server_names: names,
-        transport_protocol: Some(transport_protocol.as_str().into()).filter(|t: &Box<str>| !t.is_empty()),
+        transport_protocol: Some(transport_protocol.as_str()).filter(|t| !t.is_empty()).map(Into::into),
         application_protocols: application_protocols.iter().map(|p| p.as_str().into()).collect(),
         direct_source: address::networks(at, "direct_source_prefix_ranges", direct_source_prefix_ranges),
         source_type,

@@ -30,6 +30,8 @@ pub fn line(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<For
     compile(at, message).map(|(format, _)| format)
 }
 
+// `text_format` is deprecated, obeyed by Envoy, and what istiod sends.
+#[expect(deprecated)]
 fn compile(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<(Format, Box<str>)> {
     crate::ledger!(at, message => core::SubstitutionFormatString { omit_empty_values, content_type, formatters, format }
         ignore { json_format_options });

@@ -36,23 +36,13 @@ pub fn connection_manager(
     let stream_error = wkt::flag(&message.stream_error_on_invalid_http_message, false);
     let filters = http_filters::chain(cx, at, "http_filters", &message.http_filters);
     let routes = routes(cx, at, message.route_specifier.as_ref());
-    let kb = wkt::u32_in(
-        at,
-        "max_request_headers_kb",
-        &message.max_request_headers_kb,
-        HEADERS_KB.0,
-        1,
-        HEADERS_KB.1,
-    );
     let inner_strip = matches!(&message.strip_port_mode, Some(inner::StripPortMode::StripAnyHostPort(true)));
     if inner_strip && message.strip_matching_host_port {
         at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
     }
-    let router = filters
-        .iter()
-        .find_map(|filter| filter.config.downcast_ref::<RouterConfig>())
-        .cloned()
-        .unwrap_or_default();
+    let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>());
+    let router = router.cloned().unwrap_or_default();
+    let timeout = |field: &str, value: &Option<_>, default| wkt::timeout(at, field, value, default);
     Some(ConnectionManager {
         stat_prefix: stat_prefix?.into(),
         codec: codec?,
@@ -65,17 +55,16 @@ pub fn connection_manager(
         xff_num_trusted_hops: message.xff_num_trusted_hops,
         skip_xff_append: message.skip_xff_append,
         internal: internal(at, &message.internal_address_config),
-        via: Some(message.via.as_str().into()).filter(|v: &Box<str>| !v.is_empty()),
+        via: Some(message.via.as_str()).filter(|via| !via.is_empty()).map(Into::into),
         request_ids: RequestIds {
             generate: wkt::flag(&message.generate_request_id, true),
             preserve_external: message.preserve_external_request_id,
             in_response: message.always_set_request_id_in_response,
         },
-        server_name: if message.server_name.is_empty() {
-            "envoy".into()
-        } else {
-            message.server_name.as_str().into()
-        },
+        server_name: Some(message.server_name.as_str())
+            .filter(|name| !name.is_empty())
+            .unwrap_or("envoy")
+            .into(),
         server_header: server_header(at, message.server_header_transformation)?,
         add_user_agent: wkt::flag(&message.add_user_agent, false)
             .then(|| (cx.node.id.clone(), cx.node.cluster.clone())),
@@ -94,27 +83,16 @@ pub fn connection_manager(
         strip_trailing_host_dot: message.strip_trailing_host_dot,
         underscores: common.underscores,
         proxy_100_continue: message.proxy_100_continue,
-        max_request_headers: (kb as usize).saturating_mul(1024),
+        max_request_headers: headers_limit(at, message),
         max_headers_count: common.max_headers_count,
         idle_timeout: common.idle_timeout,
-        stream_idle_timeout: wkt::timeout(
-            at,
-            "stream_idle_timeout",
-            &message.stream_idle_timeout,
-            Some(STREAM_IDLE),
-        ),
-        request_timeout: wkt::timeout(at, "request_timeout", &message.request_timeout, None),
-        request_headers_timeout: wkt::timeout(
-            at,
-            "request_headers_timeout",
-            &message.request_headers_timeout,
-            None,
-        ),
+        stream_idle_timeout: timeout("stream_idle_timeout", &message.stream_idle_timeout, Some(STREAM_IDLE)),
+        request_timeout: timeout("request_timeout", &message.request_timeout, None),
+        request_headers_timeout: timeout("request_headers_timeout", &message.request_headers_timeout, None),
         max_stream_duration: common.max_stream_duration,
         max_connection_duration: common.max_connection_duration,
         drain_timeout: wkt::duration(at, "drain_timeout", &message.drain_timeout).unwrap_or(DRAIN),
-        delayed_close_timeout: wkt::timeout(
-            at,
+        delayed_close_timeout: timeout(
             "delayed_close_timeout",
             &message.delayed_close_timeout,
             Some(DELAYED_CLOSE),
@@ -129,6 +107,13 @@ pub fn connection_manager(
         upgrades: options::upgrades(at, &message.upgrade_configs),
         local_replies: local_reply::config(cx, &at.field("local_reply_config"), &message.local_reply_config),
     })
+}
+
+/// Bytes that the head of a request may have.
+fn headers_limit(at: &At<'_>, message: &proto::HttpConnectionManager) -> usize {
+    let (default, most) = HEADERS_KB;
+    let kb = wkt::u32_in(at, "max_request_headers_kb", &message.max_request_headers_kb, default, 1, most);
+    (kb as usize).saturating_mul(1024)
 }
 
 /// Every field is named here; those that are used elsewhere are read by [`connection_manager`].
@@ -219,6 +204,8 @@ fn routes(cx: &Cx<'_>, at: &At<'_>, specifier: Option<&inner::RouteSpecifier>) -
 }
 
 /// Resources are taken from whatever feeds this proxy; files of their own are not.
+// `path` is deprecated and known to control planes all the same.
+#[expect(deprecated)]
 pub fn config_source(at: &At<'_>, message: Option<&core::ConfigSource>) {
     let Some(message) = message else { return at.error("must be set") };
     crate::ledger!(at, message => core::ConfigSource { config_source_specifier }

@@ -127,6 +127,8 @@ pub fn header(cx: &Cx<'_>, at: &At<'_>, message: &route::HeaderMatcher) -> Optio
     })
 }
 
+// The deprecated forms are still sent by control planes, and still obeyed by Envoy.
+#[expect(deprecated)]
 fn header_test(cx: &Cx<'_>, at: &At<'_>, specifier: &HeaderMatchSpecifier) -> Option<HeaderTest> {
     let value = match specifier {
         HeaderMatchSpecifier::PresentMatch(want) => return Some(HeaderTest::Present(*want)),

@@ -72,10 +72,9 @@ pub fn split(target: &[u8]) -> (&[u8], &[u8]) {
 fn is_plain(path: &[u8]) -> bool {
     let mut last = 0;
     path.iter().all(|b| {
-        let plain = !matches!(b, b'%' | b'\\' | b'.' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'^' | b'|')
-            && !(*b == b'/' && last == b'/');
+        let doubled = *b == b'/' && last == b'/';
         last = *b;
-        plain
+        !doubled && !matches!(b, b'%' | b'\\' | b'.' | b'"' | b'<' | b'>' | b'`' | b'{' | b'}' | b'^' | b'|')
     })
 }
 

@@ -136,7 +136,7 @@ fn listeners() {
             "UDP",
         ),
         (format!("address: {{pipe: {{path: ''}}}}, {good}"), place("address.pipe.path"), "must not be empty"),
-        (format!("{ADDRESS}"), place("filter_chains"), "no filter chains specified"),
+        (ADDRESS.to_owned(), place("filter_chains"), "no filter chains specified"),
         (
             format!("{ADDRESS}, udp_listener_config: {{}}, {good}"),
             place("udp_listener_config"),
@@ -234,8 +234,8 @@ fn connection_managers() {
     let buffer = filter("envoy.extensions.filters.http.buffer.v3.Buffer", "");
     let cors = filter("envoy.extensions.filters.http.cors.v3.Cors", "");
     for (fields, path, piece) in [
-        (format!("{hosts}"), "http_filters", "at least the terminal filter"),
-        (format!("{router}"), "route_specifier", "must be set"),
+        (hosts.to_owned(), "http_filters", "at least the terminal filter"),
+        (router.to_owned(), "route_specifier", "must be set"),
         (format!("{router}, scoped_routes: {{}}"), "scoped_routes", "scoped routes"),
         (
             format!("{router}, rds: {{config_source: {{ads: {{}}}}}}"),
