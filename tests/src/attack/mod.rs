@@ -69,10 +69,12 @@ struct Tally {
 /// The process died, took more than [`MEMORY_KIB`], let an attacker go on until the end without ever refusing it, or
 /// failed a well-behaved client.
 pub fn run(attack: &Attack, connections: usize, time: Duration) -> anyhow::Result<()> {
-    let upstream = Upstream::start()?;
+    // The neighbour has a backend to itself: what the attackers do to theirs is not the proxy's doing.
+    let (upstream, apart) = (Upstream::start()?, Upstream::start()?);
     let port = crate::ports::free()?;
     let mut plan = Plan::new(port, upstream.port);
     plan.stream_idle_s = Some(STREAM_IDLE_S);
+    plan.apart = Some(apart.port);
     let mut proxy = Proxy::start(&plan.bootstrap(), port)?;
     for _ in 0..10 {
         let (status, _) = fetch(port, "/warm", NEIGHBOUR_WITHIN)?;
@@ -133,11 +135,11 @@ fn neighbour(port: u16, until: Instant) -> anyhow::Result<()> {
     let mut stream = 1;
     let mut served = 0u32;
     while Instant::now() < until {
-        let (status, _) = fetch(port, "/neighbour", NEIGHBOUR_WITHIN).map_err(|error| {
+        let (status, _) = fetch(port, "/apart/neighbour", NEIGHBOUR_WITHIN).map_err(|error| {
             error.context(format!("the neighbour's HTTP/1 request after {served} good ones"))
         })?;
         anyhow::ensure!(status == 200, "the neighbour's HTTP/1 request was answered with {status}");
-        let end = h2.get(stream, "/neighbour", NEIGHBOUR_WITHIN);
+        let end = h2.get(stream, "/apart/neighbour", NEIGHBOUR_WITHIN);
         anyhow::ensure!(end == End::Status(200), "the neighbour's HTTP/2 request ended with {end:?}");
         stream += 2;
         served += 1;
