@@ -100,7 +100,7 @@ def main():
     try:
         for name in wanted(args.scenarios):
             scenario = SCENARIOS[name]
-            for rep in range(1 if scenario.once else args.reps):
+            for rep in range(args.reps):
                 for proxy in (p for p in args.proxies.split(",") if p in scenario.peers):
                     try:
                         result = one_run(name, proxy, args, out, where)
