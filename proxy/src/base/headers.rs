@@ -209,6 +209,12 @@ impl HeaderBlock {
         true
     }
 
+    /// [`HeaderBlock::append_received`] for name and value that are known to be valid.
+    pub fn append_valid(&mut self, name: &[u8], value: &[u8]) {
+        let entry = self.write(Id::of(name), name, value);
+        self.entries.extend(entry);
+    }
+
     /// Sets a field: the first one keeps its place and spelling, others of the name go; appended when absent.
     pub fn set(&mut self, name: &HeaderName, value: &[u8]) {
         let Some(at) = self.entries.iter().position(|e| e.is(self, name)) else {

@@ -11,5 +11,6 @@ pub mod prepare;
 pub mod reply;
 pub mod respond;
 pub mod route_reply;
+mod served;
 mod streams;
 pub mod throttle;

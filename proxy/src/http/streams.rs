@@ -1,22 +1,18 @@
-//! A client's HTTP/2 connection: a task for each stream, the connection's times, and going away.
+//! A client's HTTP/2 connection: its streams are given to tasks of their own; the connection's times, and going away.
 
-use super::connection::{Counted, Rest, next_stream_id};
-use super::exchange::Exchange;
+use super::connection::{Counted, Rest};
 use super::manager::ManagerCell;
+use super::served::{self, Arrived};
 use crate::base::clock::{self, Instant};
-use crate::codec::h2::server::{Accepted, Closed, Connection, Stream};
+use crate::codec::h2::server::{Accepted, Closed, Connection};
 use crate::codec::h2::{BadHead, HeadLimits};
-use crate::codec::message::RequestHead;
-use crate::codec::stream::Downstream;
 use crate::failure::Flag;
 use crate::live::drain;
 use crate::observe::record::{Protocol, Record};
 use crate::observe::stats::http as stat;
 use crate::transport::{Alarm, Io};
 use crate::upstream::Worker;
-use futures_util::FutureExt;
 use std::future::poll_fn;
-use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -189,44 +185,22 @@ impl Http2 {
                 self.go(connection);
             }
         }
-        let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
-        record.stream_id = next_stream_id();
-        record.moments.request_headers_received = Some(Duration::ZERO);
-        match accepted.head {
-            Ok(head) => {
-                let (manager, worker, limit) =
-                    (self.manager.clone(), self.worker.clone(), self.conn.buffer_limit);
-                // Boxed before it is spawned: the runtime would move the whole of it from hand to hand.
-                let serving = Box::pin(serve(accepted.stream, head, record, manager, worker, limit));
-                tokio::task::spawn_local(serving);
-            }
-            Err(bad) => refused(&self.manager, record, bad),
+        let facts = self.conn.facts.clone();
+        match accepted {
+            Ok((head, stream)) => served::serve(Arrived {
+                stream,
+                head,
+                facts,
+                manager: self.manager.clone(),
+                worker: self.worker.clone(),
+                buffer_limit: self.conn.buffer_limit,
+            }),
+            Err(bad) => refused(&self.manager, served::record(facts), bad),
         }
     }
 }
 
-/// One stream, to its log line.
-async fn serve(
-    mut stream: Stream,
-    head: RequestHead,
-    record: Record,
-    manager: Rc<ManagerCell>,
-    worker: Rc<Worker>,
-    buffer_limit: usize,
-) {
-    let mut alarm = Alarm::take();
-    let down = Downstream::H2(&mut stream);
-    let mut exchange = Exchange::new(down, head, record, manager.clone(), worker, &mut alarm, buffer_limit);
-    let served = AssertUnwindSafe(exchange.serve()).catch_unwind().await;
-    drop(exchange);
-    if served.is_err() {
-        manager.stats.inc(stat::WEIR_PANICS);
-        stream.abort();
-    }
-    alarm.leave();
-}
-
-/// The log line of a stream whose head was refused: no code, for the stream was reset (spec 1.9).
+/// The log line of a stream whose head was refused: no code where the stream was reset (spec 1.9).
 fn refused(manager: &ManagerCell, mut record: Record, bad: BadHead) {
     manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
     manager.stats.inc(stat::DOWNSTREAM_RQ_HTTP2_TOTAL);
@@ -234,6 +208,10 @@ fn refused(manager: &ManagerCell, mut record: Record, bad: BadHead) {
     record.protocol = Some(Protocol::Http2);
     record.flags.set(Flag::DR);
     record.details = bad.details().into();
+    if bad == BadHead::FarTooLarge {
+        record.status = 431;
+        manager.stats.response_code(record.status);
+    }
     record.moments.end = Some(clock::now().saturating_duration_since(record.start));
     for log in &manager.config.logs {
         log.log(&record);

@@ -2,6 +2,7 @@
 //! error of the byte stream, which ends the connection (limits: Envoy's `Http2ProtocolOptions`, RFC 9113 section 10.5).
 
 use super::frames::{self, Head, kind};
+use super::refusals::Refusals;
 use crate::base::clock::{self, Instant};
 use crate::model::http::Http2Options;
 use crate::observe::metrics::Cells;
@@ -82,7 +83,10 @@ pub struct Account {
     control_since: Cell<Option<Instant>>,
     closed: Cell<u64>,
     early: Cell<u64>,
+    refusals: RefCell<Refusals>,
     goaway: Cell<bool>,
+    /// The peer's first SETTINGS came, or never will.
+    settled: Cell<bool>,
     flood: Cell<Option<Flood>>,
     block_since: Cell<Option<Instant>>,
     /// Socket full; bytes handed over since it last took some; who waits.
@@ -127,7 +131,9 @@ impl Account {
             control_since: Cell::new(None),
             closed: Cell::new(0),
             early: Cell::new(0),
+            refusals: RefCell::default(),
             goaway: Cell::new(false),
+            settled: Cell::new(false),
             flood: Cell::new(None),
             block_since: Cell::new(None),
             blocked: Cell::new(false),
@@ -157,7 +163,9 @@ impl Account {
                 self.hold_body(frame.len as usize);
             }
             kind::HEADERS => {
-                self.opens(frame.stream);
+                if self.opens(frame.stream) {
+                    self.refusals.borrow_mut().arrives(frame.stream);
+                }
                 self.not_empty(&frame)?;
                 self.block_since.set((!frame.has(frames::END_HEADERS)).then(clock::now));
             }
@@ -180,7 +188,12 @@ impl Account {
                     return self.fail(Flood::WindowUpdate);
                 }
             }
-            kind::SETTINGS | kind::PING if !frame.has(frames::ACK) => self.control()?,
+            kind::SETTINGS | kind::PING if !frame.has(frames::ACK) => {
+                self.control()?;
+                if frame.kind == kind::SETTINGS && !self.settled.get() {
+                    self.settle();
+                }
+            }
             kind::RST_STREAM => self.stats.inc(stat::RX_RESET),
             kind::GOAWAY => self.goaway.set(true),
             _ => {}
@@ -195,18 +208,35 @@ impl Account {
             kind::HEADERS => {
                 self.opens(frame.stream);
                 self.headers_written.set(self.headers_written.get().max(frame.stream));
+                self.refusals.borrow_mut().leaves(frame.stream);
             }
-            kind::RST_STREAM => self.stats.inc(stat::TX_RESET),
+            kind::RST_STREAM => {
+                self.stats.inc(stat::TX_RESET);
+                self.refusals.borrow_mut().forget(frame.stream);
+            }
             kind::GOAWAY => self.stats.inc(stat::GOAWAY_SENT),
             _ => {}
         }
     }
 
-    fn opens(&self, stream: u32) {
-        if stream > self.last_stream.get() {
+    /// True for the first head of a stream.
+    fn opens(&self, stream: u32) -> bool {
+        let new = stream > self.last_stream.get();
+        if new {
             self.last_stream.set(stream);
             add(&self.opened);
         }
+        new
+    }
+
+    /// The crate has given a stream out.
+    pub fn given_out(&self, stream: u32) {
+        self.refusals.borrow_mut().forget(stream);
+    }
+
+    /// Has the crate answered a request by itself? Each is told once.
+    pub fn crate_answered(&self) -> bool {
+        self.refusals.borrow_mut().take()
     }
 
     fn not_empty(&self, frame: &Head) -> Result<(), Flood> {
@@ -386,10 +416,32 @@ impl Account {
         self.blocked.set(false);
         self.handed.set(if all { 0 } else { self.handed.get().saturating_sub(bytes) });
         if self.handed.get() < MAX_HANDED && !self.waiting.borrow().is_empty() {
-            self.round.set(self.round.get().wrapping_add(1));
-            let woken = std::mem::take(&mut *self.waiting.borrow_mut());
-            woken.into_iter().for_each(Waker::wake);
+            self.wake();
         }
+    }
+
+    fn wake(&self) {
+        self.round.set(self.round.get().wrapping_add(1));
+        let woken = std::mem::take(&mut *self.waiting.borrow_mut());
+        woken.into_iter().for_each(Waker::wake);
+    }
+
+    /// The peer's SETTINGS have come, or the connection is over.
+    pub fn settle(&self) {
+        self.settled.set(true);
+        self.wake();
+    }
+
+    /// Waits until the peer's SETTINGS have come, or the connection is over.
+    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.settled.get() {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

@@ -126,6 +126,7 @@ impl Driver {
         let ended = poll_fn(|cx| self.poll(cx, idle)).await;
         self.session.closed.set(true);
         self.session.stop();
+        self.session.account.settle();
         ended
     }
 
@@ -186,6 +187,7 @@ impl Session {
             outgoing: None,
             incoming: None,
             upgrade: None,
+            held: None,
             head_request: false,
             response_started: false,
             error: None,
@@ -223,6 +225,8 @@ pub struct Stream {
     incoming: Option<Incoming>,
     /// The request is an upgrade to this.
     upgrade: Option<Vec<u8>>,
+    /// The extended CONNECT, which has to wait for the upstream's SETTINGS (RFC 8441 section 3).
+    held: Option<Box<http::Request<()>>>,
     head_request: bool,
     response_started: bool,
     error: Option<Reset>,
@@ -245,20 +249,39 @@ fn gone() -> io::Error {
 impl Stream {
     /// Hands the request head over.
     pub fn send_head(&mut self, head: &RequestHead) {
+        self.head_request = head.headers.get(Id::Method) == Some(b"HEAD");
+        self.upgrade =
+            is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
+        match headers::to_request(head) {
+            None => self.error = Some(Reset::Local),
+            Some(request) if self.upgrade.is_some() => self.held = Some(Box::new(request)),
+            Some(request) => self.send(request, head.end),
+        }
+    }
+
+    /// Sends the extended CONNECT that waits, once it is known whether the upstream takes it.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.held.is_none() {
+            return Poll::Ready(());
+        }
+        ready!(self.session.account.poll_settled(cx));
+        let sender = self.session.sender.borrow();
+        let taken = sender.as_ref().is_none_or(SendRequest::is_extended_connect_protocol_enabled);
+        drop(sender);
+        match self.held.take() {
+            Some(request) if taken => self.send(*request, false),
+            _ => self.error = Some(Reset::Local),
+        }
+        Poll::Ready(())
+    }
+
+    fn send(&mut self, request: http::Request<()>, end: bool) {
         // A clone of its own: one that queues requests would refuse the next.
         let sender = self.session.sender.borrow().clone();
         let Some(mut sender) = sender else {
             self.error = Some(Reset::RemoteRefused);
             return;
         };
-        self.head_request = head.headers.get(Id::Method) == Some(b"HEAD");
-        self.upgrade =
-            is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
-        let Some(request) = headers::to_request(head, sender.is_extended_connect_protocol_enabled()) else {
-            self.error = Some(Reset::Local);
-            return;
-        };
-        let end = head.end && self.upgrade.is_none();
         if self.session.retiring.get() {
             self.session.stop();
         }
@@ -293,6 +316,7 @@ impl Stream {
 
     /// Sends what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx));
         match &mut self.outgoing {
             Some(outgoing) => outgoing.poll_flush(cx),
             None => Poll::Ready(Err(gone())),
@@ -309,16 +333,22 @@ impl Stream {
 
     /// The response head; interim ones come one by one. Cancel safe.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Reset>> {
+        ready!(self.poll_held(cx));
         if let Some(error) = self.error {
             return Poll::Ready(Err(error));
         }
         let limits = self.session.limits;
         let Some(response) = &mut self.response else { return Poll::Ready(Err(Reset::Termination)) };
-        if let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
-            self.response_started = true;
-            return Poll::Ready(
-                headers::response(interim, false, None, &limits).map_err(|_| Reset::Protocol),
-            );
+        match response.poll_informational(cx) {
+            Poll::Ready(Some(Ok(interim))) => {
+                self.response_started = true;
+                return Poll::Ready(
+                    headers::response(interim, false, None, &limits).map_err(|_| Reset::Protocol),
+                );
+            }
+            // Nothing has come: it wakes us for the response too.
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(_) => {}
         }
         let (parts, body) = match ready!(Pin::new(response).poll(cx)) {
             Ok(response) => response.into_parts(),

@@ -25,8 +25,8 @@ pub struct HeadLimits {
 }
 
 impl HeadLimits {
-    /// What the crate is told: twice as much with its 32 bytes for each field, so that we see, count and log what is
-    /// over our limit; it ends the connection at four times that.
+    /// What the crate is told: twice as much with its 32 bytes for each field. What is over that it answers with 431
+    /// without giving it out; it ends the connection at four times that.
     pub fn told(&self) -> u32 {
         let own = self.bytes.saturating_add(self.fields.saturating_mul(32)).saturating_mul(2);
         u32::try_from(own).unwrap_or(u32::MAX)
@@ -40,6 +40,8 @@ pub enum BadHead {
     TooManyFields,
     /// More bytes than the limit.
     TooLarge,
+    /// More bytes than the crate holds for us: it has answered 431.
+    FarTooLarge,
     /// Not an HTTP message.
     Malformed,
 }
@@ -49,7 +51,7 @@ impl BadHead {
     pub const fn details(self) -> &'static str {
         match self {
             BadHead::TooManyFields => "http2.too_many_headers",
-            BadHead::TooLarge => "http2.header_list_size_too_large",
+            BadHead::TooLarge | BadHead::FarTooLarge => "http2.header_list_size_too_large",
             BadHead::Malformed => "http2.violation.of.messaging.rule",
         }
     }
@@ -85,8 +87,14 @@ fn block(bytes: usize, fields: usize) -> HeaderBlock {
     ))
 }
 
+/// A pseudo-header, or a field that stands for one.
 fn take(block: &mut HeaderBlock, name: &[u8], value: &[u8]) -> Result<(), BadHead> {
     if block.append_received(name, value) { Ok(()) } else { Err(BadHead::Malformed) }
+}
+
+/// A field: its types hold what is a token and a field value, no more (RFC 9110 sections 5.1 and 5.5).
+fn copy(block: &mut HeaderBlock, name: &HeaderName, value: &HeaderValue) {
+    block.append_valid(name.as_str().as_bytes(), value.as_bytes());
 }
 
 /// One Content-Length of digits at most (its sum is checked by the crate).
@@ -117,13 +125,13 @@ pub fn request(request: Request<()>, end: bool, limits: &HeadLimits) -> Result<R
     if let Some(path) = path {
         take(&mut headers, b":path", path.as_bytes())?;
     }
-    let host = parts.headers.get(http::header::HOST);
-    match (authority, host) {
+    let mut hosts = parts.headers.get_all(http::header::HOST).iter();
+    match (authority, hosts.next()) {
         (Some(authority), _) => take(&mut headers, b":authority", authority.as_bytes())?,
         (None, Some(host)) => take(&mut headers, b":authority", host.as_bytes())?,
         (None, None) => {}
     }
-    if parts.headers.get_all(http::header::HOST).iter().nth(1).is_some() {
+    if hosts.next().is_some() {
         return Err(BadHead::Malformed);
     }
     take(&mut headers, b":scheme", uri.scheme_str().unwrap_or("http").as_bytes())?;
@@ -131,12 +139,14 @@ pub fn request(request: Request<()>, end: bool, limits: &HeadLimits) -> Result<R
         take(&mut headers, b"connection", b"upgrade")?;
         take(&mut headers, b"upgrade", protocol.as_str().as_bytes())?;
     }
-    fields(&mut headers, &parts.headers)?;
+    fields(&mut headers, &parts.headers);
+    // What follows an upgrade is no body: it waits for the answer.
+    let end = end || upgrade.is_some();
     Ok(RequestHead { protocol: Protocol::Http2, headers, end })
 }
 
 /// Takes fields over, without Host and with the crumbs of a cookie joined (RFC 9113 section 8.2.3).
-fn fields(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
+fn fields(headers: &mut HeaderBlock, map: &HeaderMap) {
     let mut joined = false;
     for (name, value) in map {
         if *name == http::header::HOST {
@@ -145,25 +155,24 @@ fn fields(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
         if *name == http::header::COOKIE {
             if !joined {
                 joined = true;
-                cookies(headers, map)?;
+                cookies(headers, map);
             }
             continue;
         }
-        take(headers, name.as_str().as_bytes(), value.as_bytes())?;
+        copy(headers, name, value);
     }
-    Ok(())
 }
 
-fn cookies(headers: &mut HeaderBlock, map: &HeaderMap) -> Result<(), BadHead> {
+fn cookies(headers: &mut HeaderBlock, map: &HeaderMap) {
     let mut crumbs = map.get_all(http::header::COOKIE).iter();
-    let Some(first) = crumbs.next() else { return Ok(()) };
+    let Some(first) = crumbs.next() else { return };
     let mut value = std::borrow::Cow::Borrowed(first.as_bytes());
     for crumb in crumbs {
         let all = value.to_mut();
         all.extend_from_slice(b"; ");
         all.extend_from_slice(crumb.as_bytes());
     }
-    take(headers, b"cookie", &value)
+    headers.append_valid(b"cookie", &value);
 }
 
 /// A received response head. `upgrade`: it answers an extended CONNECT.
@@ -189,7 +198,7 @@ pub fn response(
         return Err(BadHead::Malformed);
     }
     for (name, value) in &parts.headers {
-        take(&mut headers, name.as_str().as_bytes(), value.as_bytes())?;
+        copy(&mut headers, name, value);
     }
     Ok(ResponseHead { status, headers, end })
 }
@@ -199,12 +208,11 @@ pub fn trailers(map: &HeaderMap, limits: &HeadLimits) -> Result<HeaderBlock, Bad
     let bytes = check(map, (0, 0), limits)?;
     let mut headers = block(bytes, map.len());
     for (name, value) in map {
-        let name = name.as_str().as_bytes();
-        let id = Id::of(name);
+        let id = Id::of(name.as_str().as_bytes());
         if hop(id) || matches!(id, Id::Authority | Id::ContentLength | Id::Te | Id::Trailer) {
             continue;
         }
-        take(&mut headers, name, value.as_bytes())?;
+        copy(&mut headers, name, value);
     }
     Ok(headers)
 }
@@ -213,15 +221,19 @@ pub fn trailers(map: &HeaderMap, limits: &HeadLimits) -> Result<HeaderBlock, Bad
 struct Values {
     all: Bytes,
     at: usize,
+    /// How many there are.
+    count: usize,
 }
 
 impl Values {
-    /// The values of the fields that `wanted` names, in the block's order.
+    /// The values of the fields that are `wanted`, in the block's order.
     fn of(headers: &HeaderBlock, wanted: impl Fn(Id, &[u8]) -> bool) -> Values {
         let each = || headers.iter().filter(|(id, name, _)| wanted(*id, name));
-        let mut all = Vec::with_capacity(each().map(|(_, _, value)| value.len()).sum());
+        let (count, size) =
+            each().fold((0usize, 0usize), |(n, size), (_, _, value)| (n + 1, size + value.len()));
+        let mut all = Vec::with_capacity(size);
         each().for_each(|(_, _, value)| all.extend_from_slice(value));
-        Values { all: all.into(), at: 0 }
+        Values { all: all.into(), at: 0, count }
     }
 
     fn next(&mut self, len: usize) -> Option<Bytes> {
@@ -229,6 +241,17 @@ impl Values {
         let part = self.all.slice(self.at..end);
         self.at = end;
         Some(part)
+    }
+
+    fn map(&self) -> Option<HeaderMap> {
+        HeaderMap::try_with_capacity(self.count).ok()
+    }
+
+    /// Adds the field whose value is the next one.
+    fn append(&mut self, map: &mut HeaderMap, (id, name, value): (Id, &[u8], &[u8])) -> Option<()> {
+        let mut value = HeaderValue::from_maybe_shared(self.next(value.len())?).ok()?;
+        value.set_sensitive(is_unique(id, name));
+        map.try_append(name_of(id, name)?, value).ok().map(|_| ())
     }
 }
 
@@ -240,62 +263,65 @@ fn name_of(id: Id, name: &[u8]) -> Option<HeaderName> {
     }
 }
 
+/// Is the value another one in every request? As a literal that is never indexed (RFC 7541 section 6.2.3) it does not
+/// push the others out of the peer's table (measured: half of what it costs to encode a head).
+fn is_unique(id: Id, name: &[u8]) -> bool {
+    match id {
+        Id::RequestId | Id::Traceparent => true,
+        Id::Other => name.get(..5).is_some_and(|start| start.eq_ignore_ascii_case(b"x-b3-")),
+        _ => false,
+    }
+}
+
 fn map_of(headers: &HeaderBlock, wanted: impl Fn(Id, &[u8]) -> bool + Copy) -> Option<HeaderMap> {
     let mut values = Values::of(headers, wanted);
-    let mut map = HeaderMap::with_capacity(headers.len());
-    for (id, name, value) in headers.iter().filter(|(id, name, _)| wanted(*id, name)) {
-        let value = HeaderValue::from_maybe_shared(values.next(value.len())?).ok()?;
-        map.try_append(name_of(id, name)?, value).ok()?;
+    let mut map = values.map()?;
+    for field in headers.iter().filter(|(id, name, _)| wanted(*id, name)) {
+        values.append(&mut map, field)?;
     }
     Some(map)
 }
 
-/// A request head to send; none when it cannot be one. `extended`: an upgrade goes as extended CONNECT.
-pub fn to_request(head: &RequestHead, extended: bool) -> Option<Request<()>> {
+/// A request head to send; none when it cannot be one. An upgrade goes as extended CONNECT.
+pub fn to_request(head: &RequestHead) -> Option<Request<()>> {
     let headers = &head.headers;
     let upgrade = if is_upgrade(headers) { Some(headers.get_str(Id::Upgrade)?) } else { None };
-    if upgrade.is_some() && !extended {
-        return None;
-    }
-    let map = map_of(headers, |id, _| !id.is_pseudo() && !hop(id) && id != Id::Te);
     let mut request = Request::new(());
-    *request.headers_mut() = map?;
-    if headers.get(Id::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
-        request.headers_mut().insert(http::header::TE, HeaderValue::from_static("trailers"));
+    let in_uri = |id| matches!(id, Id::Path | Id::Authority);
+    let wanted = |id: Id, _: &[u8]| in_uri(id) || !id.is_pseudo() && !hop(id) && id != Id::Te;
+    let mut values = Values::of(headers, wanted);
+    let mut map = values.map()?;
+    let mut uri = http::uri::Parts::default();
+    for (id, name, value) in headers.iter().filter(|(id, name, _)| wanted(*id, name)) {
+        if !in_uri(id) {
+            values.append(&mut map, (id, name, value))?;
+            continue;
+        }
+        let shared = values.next(value.len())?;
+        if id == Id::Authority {
+            uri.authority = Some(Authority::from_maybe_shared(shared).ok()?);
+        } else {
+            uri.path_and_query = Some(match PathAndQuery::from_maybe_shared(shared) {
+                Ok(path) => path,
+                Err(_) => PathAndQuery::try_from(escaped(value)).ok()?,
+            });
+        }
     }
+    if headers.get(Id::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
+        map.insert(http::header::TE, HeaderValue::from_static("trailers"));
+    }
+    let https = headers.get(Id::Scheme).is_some_and(|s| s.eq_ignore_ascii_case(b"https"));
+    uri.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });
     let method = headers.get(Id::Method)?;
     *request.method_mut() =
         if upgrade.is_some() { Method::CONNECT } else { Method::from_bytes(method).ok()? };
     if let Some(protocol) = upgrade {
         request.extensions_mut().insert(Extended::from(protocol));
     }
-    *request.uri_mut() = uri(headers)?;
+    *request.headers_mut() = map;
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
     *request.version_mut() = http::Version::HTTP_2;
     Some(request)
-}
-
-fn uri(headers: &HeaderBlock) -> Option<Uri> {
-    let mut values = Values::of(headers, |id, _| matches!(id, Id::Path | Id::Authority));
-    let mut parts = http::uri::Parts::default();
-    for (id, _, value) in headers.iter() {
-        match id {
-            Id::Path => {
-                let shared = values.next(value.len())?;
-                parts.path_and_query = Some(match PathAndQuery::from_maybe_shared(shared) {
-                    Ok(path) => path,
-                    Err(_) => PathAndQuery::try_from(escaped(value)).ok()?,
-                });
-            }
-            Id::Authority => {
-                let shared = values.next(value.len())?;
-                parts.authority = Some(Authority::from_maybe_shared(shared).ok()?);
-            }
-            _ => {}
-        }
-    }
-    let https = headers.get(Id::Scheme).is_some_and(|s| s.eq_ignore_ascii_case(b"https"));
-    parts.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });
-    Uri::from_parts(parts).ok()
 }
 
 /// A path whose bytes the `http` crate does not take (`<`, `>`, a backtick, ...) in percent-encoding.
@@ -358,7 +384,7 @@ mod tests {
         let mut lines = Vec::new();
         h.write_h1(&mut lines);
         assert_eq!(String::from_utf8(lines).unwrap(), "host: a.example\r\ncookie: a=1; b=2\r\nx-a: 1\r\n");
-        let back = to_request(&head, false).unwrap();
+        let back = to_request(&head).unwrap();
         assert_eq!(back.uri(), "http://a.example/x?y");
         assert_eq!(back.headers().len(), 2);
     }
@@ -417,11 +443,10 @@ mod tests {
             ("upgrade", "websocket"),
         ]);
         let head = RequestHead { protocol: Protocol::Http11, headers, end: false };
-        assert!(to_request(&head, false).is_none());
-        let sent = to_request(&head, true).unwrap();
+        let sent = to_request(&head).unwrap();
         assert_eq!((sent.method(), sent.uri().path()), (&Method::CONNECT, "/ws%3C"));
         let got = request(sent, false, &LIMITS).unwrap();
-        assert!(is_upgrade(&got.headers) && got.headers.get(Id::Method) == Some(b"GET"));
+        assert!(is_upgrade(&got.headers) && got.headers.get(Id::Method) == Some(b"GET") && got.end);
         let answer = response(Response::new(()), false, Some(b"websocket"), &LIMITS).unwrap();
         assert_eq!(answer.status, 101);
         assert_eq!(to_response(&answer).unwrap().status(), 200);

@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `frames` | reads frame heads as bytes pass, without touching them |
 //! | `meter` | the byte stream under the crate: every frame that passes is charged |
+//! | `refusals` | requests that the crate answers by itself |
 //! | `account` | one connection's account: floods, bytes held, window growth |
 //! | `headers` | header block to `http` types and back, checked both ways |
 //! | `half` | the two halves of a stream: bytes in, bytes out, within granted capacity |
@@ -18,6 +19,7 @@ mod half;
 mod headers;
 mod keepalive;
 mod meter;
+mod refusals;
 pub mod server;
 #[cfg(test)]
 mod tests;

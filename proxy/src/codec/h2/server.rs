@@ -51,14 +51,8 @@ pub enum Closed {
     Keepalive,
 }
 
-/// A stream that the client opened.
-#[derive(Debug)]
-pub struct Accepted {
-    /// Its head, or why it is refused (the stream is reset already).
-    pub head: Result<RequestHead, BadHead>,
-    /// The stream.
-    pub stream: Stream,
-}
+/// A stream that the client opened, with its head; or why the head is refused (the stream has ended already).
+pub type Accepted = Result<(RequestHead, Stream), BadHead>;
 
 impl Connection {
     /// Reads the preface (of which `early` may hold a part) and sends our settings. None: it was no preface, or the
@@ -104,19 +98,27 @@ impl Connection {
             self.account.stats().inc(stat::KEEPALIVE_TIMEOUT);
             return Poll::Ready(Err(Closed::Keepalive));
         }
-        match ready!(self.inner.poll_accept(cx)) {
-            Some(Ok((request, respond))) => Poll::Ready(Ok(self.accepted(request, respond))),
-            Some(Err(error)) => Poll::Ready(Err(match (self.account.flood(), Broken::from(&error)) {
-                (Some(flood), _) => Closed::Flood(flood),
-                (None, Broken::Protocol) => Closed::Protocol,
-                (None, _) => Closed::Done,
-            })),
-            None => Poll::Ready(Err(Closed::Done)),
+        match self.inner.poll_accept(cx) {
+            Poll::Pending if self.account.crate_answered() => {
+                self.account.stats().inc(stat::HEADER_OVERFLOW);
+                Poll::Ready(Ok(Err(BadHead::FarTooLarge)))
+            }
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Some(Ok((request, respond)))) => Poll::Ready(Ok(self.accepted(request, respond))),
+            Poll::Ready(Some(Err(error))) => {
+                Poll::Ready(Err(match (self.account.flood(), Broken::from(&error)) {
+                    (Some(flood), _) => Closed::Flood(flood),
+                    (None, Broken::Protocol) => Closed::Protocol,
+                    (None, _) => Closed::Done,
+                }))
+            }
+            Poll::Ready(None) => Poll::Ready(Err(Closed::Done)),
         }
     }
 
     fn accepted(&self, request: http::Request<h2::RecvStream>, respond: SendResponse<Bytes>) -> Accepted {
         let (parts, body) = request.into_parts();
+        self.account.given_out(respond.stream_id().as_u32());
         let incoming = Incoming::new(body, self.account.clone());
         let end = incoming.is_done();
         let head_request = parts.method == http::Method::HEAD;
@@ -136,16 +138,18 @@ impl Connection {
             broken: None,
             failed: false,
         };
-        let head = if room { head } else { Err(BadHead::TooLarge) };
-        if let Err(bad) = &head {
-            self.account.stats().inc(stat::HEADER_OVERFLOW);
-            stream.respond.send_reset(match bad {
-                _ if !room => Reason::REFUSED_STREAM,
-                BadHead::Malformed => Reason::PROTOCOL_ERROR,
-                BadHead::TooManyFields | BadHead::TooLarge => Reason::INTERNAL_ERROR,
-            });
-        }
-        Accepted { head, stream }
+        let bad = match head {
+            Ok(head) if room => return Ok((head, stream)),
+            Ok(_) => BadHead::TooLarge,
+            Err(bad) => bad,
+        };
+        self.account.stats().inc(stat::HEADER_OVERFLOW);
+        stream.respond.send_reset(match bad {
+            _ if !room => Reason::REFUSED_STREAM,
+            BadHead::Malformed => Reason::PROTOCOL_ERROR,
+            BadHead::TooManyFields | BadHead::TooLarge | BadHead::FarTooLarge => Reason::INTERNAL_ERROR,
+        });
+        Err(bad)
     }
 
     /// When it has to be polled at the latest, whatever arrives.

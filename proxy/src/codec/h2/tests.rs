@@ -39,20 +39,20 @@ fn run(test: impl Future<Output = ()>) {
 async fn serve<F: Future<Output = ()> + 'static>(
     io: TcpStream,
     options: Http2Options,
-    serve: impl Fn(Result<RequestHead, super::BadHead>, ServerStream) -> F,
+    serve: impl Fn(RequestHead, ServerStream) -> F,
 ) -> Closed {
     let mut connection = Connection::open(Io::Tcp(io), Vec::new(), &options, LIMITS).await.unwrap();
     loop {
         match poll_fn(|cx| connection.poll_accept(cx)).await {
-            Ok(accepted) => drop(spawn_local(serve(accepted.head, accepted.stream))),
+            Ok(Ok((head, stream))) => drop(spawn_local(serve(head, stream))),
+            Ok(Err(_)) => {}
             Err(closed) => return closed,
         }
     }
 }
 
 /// Sends the body and the trailers back as they come.
-async fn echo(head: Result<RequestHead, super::BadHead>, mut stream: ServerStream) {
-    let Ok(head) = head else { return };
+async fn echo(head: RequestHead, mut stream: ServerStream) {
     stream.send_head(&ResponseHead { status: 200, headers: HeaderBlock::new(), end: head.end });
     let mut done = head.end;
     poll_fn(|cx| {
@@ -181,6 +181,41 @@ fn large_and_malformed_heads_cost_their_stream_alone() {
     });
 }
 
+#[test]
+fn heads_that_the_crate_refuses_are_told() {
+    run(async {
+        let (near, far) = pair().await;
+        let (mut sender, connection) = h2::client::handshake(near).await.unwrap();
+        spawn_local(async move { drop(connection.await) });
+        let mut server =
+            Connection::open(Io::Tcp(far), Vec::new(), &Http2Options::default(), LIMITS).await.unwrap();
+        let mut far_too_large = get();
+        for i in 0..3 {
+            let name = http::HeaderName::try_from(format!("x-{i}")).unwrap();
+            far_too_large.headers_mut().insert(name, "v".repeat(50 << 10).parse().unwrap());
+        }
+        let (refused, _) = sender.send_request(far_too_large, true).unwrap();
+        let (served, _) = sender.send_request(get(), true).unwrap();
+        let accepting = spawn_local(async move {
+            let mut told = 0;
+            loop {
+                match poll_fn(|cx| server.poll_accept(cx)).await {
+                    Ok(Ok((head, stream))) => drop(spawn_local(echo(head, stream))),
+                    Ok(Err(bad)) => {
+                        assert_eq!(bad, super::BadHead::FarTooLarge);
+                        told += 1;
+                    }
+                    Err(_) => return told,
+                }
+            }
+        });
+        assert_eq!(refused.await.unwrap().status(), 431);
+        assert_eq!(served.await.unwrap().status(), 200);
+        drop(sender);
+        assert_eq!(accepting.await.unwrap(), 1);
+    });
+}
+
 async fn flood(frame: &[u8], opening: &[u8]) -> Closed {
     let (mut near, far) = pair().await;
     let served = spawn_local(serve(far, Http2Options::default(), echo));
@@ -229,8 +264,8 @@ fn a_connection_goes_away_with_its_last_stream() {
         let mut server =
             Connection::open(Io::Tcp(far), Vec::new(), &Http2Options::default(), LIMITS).await.unwrap();
         let (response, mut out) = sender.send_request(get(), false).unwrap();
-        let accepted = poll_fn(|cx| server.poll_accept(cx)).await.unwrap();
-        spawn_local(echo(accepted.head, accepted.stream));
+        let (head, stream) = poll_fn(|cx| server.poll_accept(cx)).await.unwrap().unwrap();
+        spawn_local(echo(head, stream));
         server.go_away();
         assert!(server.is_going());
         let ending = spawn_local(async move { poll_fn(|cx| server.poll_accept(cx)).await.map(|_| ()) });

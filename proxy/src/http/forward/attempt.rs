@@ -15,7 +15,6 @@ use crate::upstream::stream::Wanted;
 use crate::upstream::{ClusterCell, ConnectError, Upstream};
 use std::borrow::Cow;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -134,7 +133,8 @@ impl Attempt {
         if let Some(up) = Upstream::ready(cell, pool, wanted) {
             return Ok(up);
         }
-        let mut opening = pin!(Upstream::open(cell, pool, wanted));
+        // Boxed: most requests find a connection, and their tasks need no room for making one.
+        let mut opening = Box::pin(Upstream::open(cell, pool, wanted));
         let result = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(Ok(opened)),
             Poll::Pending => x.poll_waiting(cx).map(Err),
