@@ -17,12 +17,24 @@ pub struct Plan {
     pub stream_idle_s: Option<u32>,
     /// The upstream of paths that begin with `/apart`, in a cluster of its own.
     pub apart: Option<u16>,
+    /// More fields of the connection manager.
+    pub manager: Value,
+    /// The cluster's `http2_protocol_options` (or `http_protocol_options`).
+    pub options: Value,
 }
 
 impl Plan {
     /// One HTTP/1.1 upstream.
     pub fn new(listen: u16, upstream: u16) -> Self {
-        Self { listen, upstreams: vec![upstream], upstream_h2: false, stream_idle_s: None, apart: None }
+        Self {
+            listen,
+            upstreams: vec![upstream],
+            upstream_h2: false,
+            stream_idle_s: None,
+            apart: None,
+            manager: json!({}),
+            options: json!({}),
+        }
     }
 
     /// The Envoy v3 bootstrap.
@@ -46,6 +58,9 @@ impl Plan {
         if let Some(seconds) = self.stream_idle_s {
             manager["stream_idle_timeout"] = json!(format!("{seconds}s"));
         }
+        for (name, value) in self.manager.as_object().into_iter().flatten() {
+            manager[name] = value.clone();
+        }
         let filter =
             json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": manager});
         json!({"static_resources": {
@@ -58,7 +73,7 @@ impl Plan {
         let protocol = if self.upstream_h2 { "http2_protocol_options" } else { "http_protocol_options" };
         let options = json!({
             "@type": format!("{TYPE}extensions.upstreams.http.v3.HttpProtocolOptions"),
-            "explicit_http_config": {protocol: {}},
+            "explicit_http_config": {protocol: &self.options},
         });
         let hosts: Vec<Value> =
             ports.iter().map(|port| json!({"endpoint": {"address": address(*port)}})).collect();

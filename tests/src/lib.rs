@@ -12,6 +12,7 @@ pub mod ports;
 pub mod process;
 pub mod reload;
 pub mod restart;
+pub mod scripted;
 pub mod seeds;
 
 pub mod suite;

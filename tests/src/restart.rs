@@ -1,5 +1,7 @@
 //! Backends that are restarted, and clients that count what that costs.
 
+pub mod h2;
+
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -17,9 +19,19 @@ pub enum Stop {
     Kill,
 }
 
+/// What a backend speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1.1.
+    H1,
+    /// HTTP/2 by prior knowledge.
+    H2,
+}
+
 /// A backend process on a fixed port.
 pub struct Backend {
     program: PathBuf,
+    speaks: Speaks,
     port: u16,
     log: PathBuf,
     idle_ms: u32,
@@ -28,8 +40,15 @@ pub struct Backend {
 
 impl Backend {
     /// Starts `program` (the binary `test-backend`); executed POSTs are appended to `log`.
-    pub fn start(program: &Path, port: u16, log: &Path, idle_ms: u32) -> anyhow::Result<Self> {
-        let mut backend = Self { program: program.into(), port, log: log.into(), idle_ms, running: None };
+    pub fn start(
+        program: &Path,
+        speaks: Speaks,
+        port: u16,
+        log: &Path,
+        idle_ms: u32,
+    ) -> anyhow::Result<Self> {
+        let mut backend =
+            Self { program: program.into(), speaks, port, log: log.into(), idle_ms, running: None };
         backend.launch()?;
         Ok(backend)
     }
@@ -37,6 +56,10 @@ impl Backend {
     fn launch(&mut self) -> anyhow::Result<()> {
         let mut child = Command::new(&self.program)
             .args([self.port.to_string(), self.log.display().to_string(), self.idle_ms.to_string()])
+            .arg(match self.speaks {
+                Speaks::H1 => "h1",
+                Speaks::H2 => "h2",
+            })
             .stdin(Stdio::piped())
             .spawn()
             .with_context(|| self.program.display().to_string())?;

@@ -1,6 +1,7 @@
 //! Backends restarted one by one under load, and backends that close idle connections at the worst moment.
 //!
-//! No GET fails whose response had not begun, and no POST is executed twice, with no retry policy configured.
+//! No GET fails whose response had not begun, and no POST is executed twice, with no retry policy configured, whether
+//! the backends speak HTTP/1.1 or HTTP/2.
 //! `WEIR_RESTART_SECONDS` sets the length of each case (20; 6 where `CI` is set).
 #![forbid(unsafe_code)]
 
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use weir_tests::bootstrap::Plan;
 use weir_tests::process::Proxy;
-use weir_tests::restart::{Backend, Client, Ended, Stop};
+use weir_tests::restart::{Backend, Client, Ended, Speaks, Stop};
 use weir_tests::suite::Suite;
 
 const BACKENDS: usize = 3;
@@ -79,16 +80,17 @@ impl Seen {
     }
 }
 
-fn restarts(how: Stop, time: Duration) -> anyhow::Result<()> {
+fn restarts(how: Stop, speaks: Speaks, time: Duration) -> anyhow::Result<()> {
     let log = log_file("restarts")?;
     let ports = (0..BACKENDS).map(|_| weir_tests::ports::free()).collect::<anyhow::Result<Vec<u16>>>()?;
     let mut backends = ports
         .iter()
-        .map(|port| Backend::start(program(), *port, &log, 0))
+        .map(|port| Backend::start(program(), speaks, *port, &log, 0))
         .collect::<anyhow::Result<Vec<Backend>>>()?;
     let port = weir_tests::ports::free()?;
     let mut plan = Plan::new(port, 0);
     plan.upstreams = ports;
+    plan.upstream_h2 = speaks == Speaks::H2;
     let mut proxy = Proxy::start(&plan.bootstrap(), port)?;
     let seen = Seen::default();
     let over = AtomicBool::new(false);
@@ -155,12 +157,14 @@ fn write_until(over: &AtomicBool, port: u16, writer: usize, seen: &Seen) {
 }
 
 /// Requests with gaps around the time at which the backend closes: the close and the request cross on the way.
-fn keep_alive_race(time: Duration) -> anyhow::Result<()> {
+fn keep_alive_race(speaks: Speaks, time: Duration) -> anyhow::Result<()> {
     let log = log_file("race")?;
     let upstream = weir_tests::ports::free()?;
-    let _backend = Backend::start(program(), upstream, &log, IDLE_MS)?;
+    let _backend = Backend::start(program(), speaks, upstream, &log, IDLE_MS)?;
     let port = weir_tests::ports::free()?;
-    let mut proxy = Proxy::start(&Plan::new(port, upstream).bootstrap(), port)?;
+    let mut plan = Plan::new(port, upstream);
+    plan.upstream_h2 = speaks == Speaks::H2;
+    let mut proxy = Proxy::start(&plan.bootstrap(), port)?;
     let seen = Seen::default();
     let end = Instant::now() + time;
     std::thread::scope(|scope| {
@@ -198,9 +202,12 @@ fn main() -> ExitCode {
         Err(reason) => suite.verdict("settings", Err::<(), _>(reason)),
         Ok(seconds) => {
             let time = Duration::from_secs(seconds);
-            suite.case("graceful", || restarts(Stop::Graceful, time));
-            suite.case("kill", || restarts(Stop::Kill, time));
-            suite.case("keep-alive-race", || keep_alive_race(time));
+            for (speaks, suffix) in [(Speaks::H1, ""), (Speaks::H2, "-h2")] {
+                let name = |case: &str| format!("{case}{suffix}");
+                suite.case(&name("graceful"), || restarts(Stop::Graceful, speaks, time));
+                suite.case(&name("kill"), || restarts(Stop::Kill, speaks, time));
+                suite.case(&name("keep-alive-race"), || keep_alive_race(speaks, time));
+            }
         }
     }
     suite.finish()

@@ -1,8 +1,8 @@
-//! A small HTTP/1.1 backend that can be restarted under load. Usage: `test-backend PORT LOG IDLE_MS`
+//! A small backend that can be restarted under load. Usage: `test-backend PORT LOG IDLE_MS h1|h2`
 //!
 //! A POST's `x-id` is appended to LOG before it is answered: what stands there was executed. Idle connections are closed
 //! after IDLE_MS (0: never). When standard input ends it stops gracefully: no new connections, requests that have begun
-//! are answered, idle connections are closed.
+//! are answered, idle connections are closed. Over HTTP/2 (by prior knowledge) see `weir_tests::restart::h2`.
 #![forbid(unsafe_code)]
 
 use std::fs::{File, OpenOptions};
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use weir_tests::restart::h2;
 use weir_tests::wire::h1::{Request, Step, read};
 
 /// How long a request takes, so that some are under way whenever the process ends.
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("test-backend: {error:#}\nusage: test-backend PORT LOG IDLE_MS");
+            eprintln!("test-backend: {error:#}\nusage: test-backend PORT LOG IDLE_MS h1|h2");
             ExitCode::FAILURE
         }
     }
@@ -38,8 +39,11 @@ fn main() -> ExitCode {
 
 fn run() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, log, idle] = arguments.as_slice() else { anyhow::bail!("three arguments are needed") };
+    let [port, log, idle, speaks] = arguments.as_slice() else { anyhow::bail!("four arguments are needed") };
     let idle = Duration::from_millis(idle.parse()?);
+    if speaks == "h2" {
+        return h2::serve(port.parse()?, log.as_ref(), (!idle.is_zero()).then_some(idle));
+    }
     let shared = Arc::new(Shared {
         stopping: AtomicBool::new(false),
         open: AtomicUsize::new(0),

@@ -139,6 +139,19 @@ impl Connection {
         Ok(connection)
     }
 
+    /// A server: reads the client's preface and sends SETTINGS.
+    pub fn accept(stream: TcpStream) -> std::io::Result<Self> {
+        stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+        let mut connection = Self::over(stream)?;
+        let mut preface = [0u8; PREFACE.len()];
+        connection.stream.read_exact(&mut preface)?;
+        if preface != PREFACE {
+            return Err(ErrorKind::InvalidData.into());
+        }
+        connection.send(SETTINGS, 0, 0, &[])?;
+        Ok(connection)
+    }
+
     /// Over a stream that exists.
     pub fn over(stream: TcpStream) -> std::io::Result<Self> {
         stream.set_nodelay(true)?;

@@ -30,7 +30,8 @@ pub(super) fn serve(stream: TcpStream, shared: &Shared) {
 }
 
 async fn connection(stream: tokio::net::TcpStream, shared: &Shared) -> anyhow::Result<()> {
-    let mut connection = h2::server::Builder::new().handshake::<_, Bytes>(stream).await?;
+    let mut connection =
+        h2::server::Builder::new().enable_connect_protocol().handshake::<_, Bytes>(stream).await?;
     let mut streams = Streams::default();
     loop {
         tokio::select! {
@@ -62,6 +63,11 @@ async fn exchange(
 ) {
     let (parts, mut body) = request.into_parts();
     let at = shared.record(seen(&parts, &[], None, None));
+    if reply.then.as_deref() == Some("echo") {
+        // How the tunnel ends is seen by the client; what the upstream saw of it is chance.
+        let _ = echo(&mut body, &mut respond, &reply).await;
+        return;
+    }
     if !reply.early {
         let (bytes, trailers, error) = read_body(&mut body).await;
         shared.amend(at, seen(&parts, &bytes, trailers.as_ref(), error.as_deref()));
@@ -82,6 +88,24 @@ async fn exchange(
     }
 }
 
+/// Accepts a tunnel and sends back what comes, to its end.
+async fn echo(
+    body: &mut RecvStream,
+    respond: &mut SendResponse<Bytes>,
+    reply: &ReplyFields,
+) -> anyhow::Result<()> {
+    let mut response = Response::builder().status(reply.status.unwrap_or(200)).body(())?;
+    *response.headers_mut() = parse_headers(&reply.headers)?;
+    let mut stream = respond.send_response(response, false)?;
+    while let Some(chunk) = body.data().await {
+        let chunk = chunk?;
+        body.flow_control().release_capacity(chunk.len())?;
+        send_all(&mut stream, chunk, false).await?;
+    }
+    stream.send_data(Bytes::new(), true)?;
+    Ok(())
+}
+
 fn seen(
     parts: &http::request::Parts,
     body: &[u8],
@@ -91,6 +115,8 @@ fn seen(
     let mut headers: Vec<(String, String)> = Vec::new();
     let uri = &parts.uri;
     headers.extend(uri.scheme_str().map(|s| (":scheme".to_owned(), s.to_owned())));
+    let protocol = parts.extensions.get::<h2::ext::Protocol>();
+    headers.extend(protocol.map(|p| (":protocol".to_owned(), p.as_str().to_owned())));
     headers.extend(uri.authority().map(|a| (":authority".to_owned(), a.to_string())));
     headers.extend(header_list(&parts.headers));
     let path = uri.path_and_query().map_or("", |p| p.as_str());
