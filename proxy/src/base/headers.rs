@@ -204,8 +204,7 @@ impl HeaderBlock {
         if token.is_empty() || !token.iter().all(|b| is_token(*b)) || !value.iter().all(|b| is_value(*b)) {
             return false;
         }
-        let entry = self.write(Id::of(name), name, value);
-        self.entries.extend(entry);
+        self.append_valid(name, value);
         true
     }
 
