@@ -88,7 +88,7 @@ impl Downstream<'_> {
     pub fn send_head(&mut self, head: &ResponseHead, upgraded: bool) {
         match self {
             Downstream::H1(s) => s.send_head(head, upgraded),
-            Downstream::H2(s) => s.send_head(head),
+            Downstream::H2(s) => s.send_head(head, upgraded),
         }
     }
 

@@ -113,3 +113,17 @@ pub(super) fn record(facts: Rc<ConnFacts>) -> Record {
     record.moments.request_headers_received = Some(Duration::ZERO);
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<A, F>(_: impl Fn(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn tasks_that_wait_hold_little() {
+        assert!(size(run) <= 8 << 10, "{} bytes", size(run));
+    }
+}

@@ -398,6 +398,10 @@ impl Drop for Stream {
         let active = self.session.active.get().saturating_sub(1);
         self.session.active.set(active);
         if active == 0 {
+            if self.session.retiring.get() {
+                // The last stream is gone, its head sent or not.
+                self.session.stop();
+            }
             self.session.idle_since.set(clock::now());
         }
     }

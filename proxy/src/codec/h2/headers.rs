@@ -229,8 +229,8 @@ impl Values {
     /// The values of the fields that are `wanted`, in the block's order.
     fn of(headers: &HeaderBlock, wanted: impl Fn(Id, &[u8]) -> bool) -> Values {
         let each = || headers.iter().filter(|(id, name, _)| wanted(*id, name));
-        let (count, size) =
-            each().fold((0usize, 0usize), |(n, size), (_, _, value)| (n + 1, size + value.len()));
+        let count = each().count();
+        let size = each().map(|(_, _, value)| value.len()).sum();
         let mut all = Vec::with_capacity(size);
         each().for_each(|(_, _, value)| all.extend_from_slice(value));
         Values { all: all.into(), at: 0, count }

@@ -261,10 +261,10 @@ impl Stream {
         }
     }
 
-    /// Sends the response head.
-    pub fn send_head(&mut self, head: &ResponseHead) {
+    /// Sends the response head. `upgraded`: bytes pass as they are from now on.
+    pub fn send_head(&mut self, head: &ResponseHead, upgraded: bool) {
         let bodiless = matches!(head.status, 204 | 304) || self.head_request;
-        let end = head.end || bodiless;
+        let end = !upgraded && (head.end || bodiless);
         let sent =
             headers::to_response(head).and_then(|response| self.respond.send_response(response, end).ok());
         match sent {

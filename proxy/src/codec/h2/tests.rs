@@ -53,7 +53,7 @@ async fn serve<F: Future<Output = ()> + 'static>(
 
 /// Sends the body and the trailers back as they come.
 async fn echo(head: RequestHead, mut stream: ServerStream) {
-    stream.send_head(&ResponseHead { status: 200, headers: HeaderBlock::new(), end: head.end });
+    stream.send_head(&ResponseHead { status: 200, headers: HeaderBlock::new(), end: head.end }, false);
     let mut done = head.end;
     poll_fn(|cx| {
         loop {
