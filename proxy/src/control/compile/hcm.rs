@@ -7,7 +7,6 @@ use crate::http::filter::router::RouterConfig;
 use crate::model::http::{
     CodecType, ConnectionManager, EscapedSlashes, InternalAddresses, RequestIds, RouteSource, ServerHeader,
 };
-use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::config::core::v3 as core;
 use weir_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
