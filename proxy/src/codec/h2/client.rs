@@ -190,6 +190,7 @@ impl Session {
             upgrade: None,
             held: None,
             head_request: false,
+            head_bytes: 0,
             response_started: false,
             error: None,
         }
@@ -229,6 +230,8 @@ pub struct Stream {
     /// The extended CONNECT, which has to wait for the upstream's SETTINGS (RFC 8441 section 3).
     held: Option<Box<http::Request<()>>>,
     head_request: bool,
+    /// Bytes of the request's fields.
+    head_bytes: usize,
     response_started: bool,
     error: Option<Reset>,
 }
@@ -251,6 +254,7 @@ impl Stream {
     /// Hands the request head over.
     pub fn send_head(&mut self, head: &RequestHead) {
         self.head_request = head.headers.get(Id::Method) == Some(b"HEAD");
+        self.head_bytes = head.headers.byte_size();
         self.upgrade =
             is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
         match headers::to_request(head) {
@@ -290,7 +294,7 @@ impl Stream {
             Ok((response, stream)) => {
                 self.response = Some(response);
                 let mut outgoing = Outgoing::new(stream, self.session.account.clone(), end);
-                half::fields(&mut outgoing.sent, head.headers.byte_size());
+                half::fields(&mut outgoing.sent, self.head_bytes);
                 self.outgoing = Some(outgoing);
             }
             Err(error) => {
