@@ -255,6 +255,8 @@ failures! {
     TooManyHeaders = 431, "Request Header Fields Too Large", Some(Flag::DPE), "http1.too_many_headers";
     /// Bytes that are no HTTP/1 message.
     CodecError = 400, "Bad Request", Some(Flag::DPE), "http1.codec_error";
+    /// An absolute target whose scheme is not http or https.
+    InvalidScheme = 400, "Bad Request", Some(Flag::DPE), "http1.invalid_scheme";
     /// Both Content-Length and Transfer-Encoding.
     LengthAndChunked = 400, "Bad Request", Some(Flag::DPE), "http1.content_length_and_chunked_not_allowed";
     /// A transfer coding other than chunked.

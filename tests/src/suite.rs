@@ -38,23 +38,21 @@ impl Suite {
 
     /// Counts a case that has run.
     pub fn verdict<E: Display>(&mut self, case: &str, verdict: Result<(), E>) {
-        match verdict {
-            Ok(()) => {
-                self.passed += 1;
-                if open::reason(&format!("{}/{}", self.name, word(case))).is_some() {
-                    println!("CLOSED {}/{}: it passes; take it off tests/open.txt", self.name, word(case));
-                }
+        let case = format!("{}/{}", self.name, word(case));
+        match (verdict, open::reason(&case)) {
+            (Ok(()), None) => self.passed += 1,
+            (Ok(()), Some(_)) => {
+                self.failed += 1;
+                println!("FAIL {case}: {}", open::CLOSED);
             }
-            Err(why) => match open::reason(&format!("{}/{}", self.name, word(case))) {
-                Some(missing) => {
-                    self.open += 1;
-                    println!("OPEN {}/{} ({missing}): {why:#}", self.name, word(case));
-                }
-                None => {
-                    self.failed += 1;
-                    println!("FAIL {}/{}: {why:#}", self.name, word(case));
-                }
-            },
+            (Err(why), Some(missing)) => {
+                self.open += 1;
+                println!("OPEN {case} ({missing}): {why:#}");
+            }
+            (Err(why), None) => {
+                self.failed += 1;
+                println!("FAIL {case}: {why:#}");
+            }
         }
     }
 

@@ -101,7 +101,9 @@ impl HeaderBlock {
 
     /// Bytes as Envoy counts them for limits: names and values, without separators.
     pub fn byte_size(&self) -> usize {
-        self.entries.iter().map(|e| e.name_len as usize + e.value_len as usize).sum()
+        // An HTTP/1 request line and its Host are the pseudo-headers that they stand for.
+        let name = |e: &Entry| if e.id.is_pseudo() { e.id.as_str().len() } else { e.name_len as usize };
+        self.entries.iter().map(|e| name(e).saturating_add(e.value_len as usize)).sum()
     }
 
     /// Bytes held in memory.

@@ -23,10 +23,6 @@ enum Order {
     Close(Name, Address),
     /// Connections notice the drain.
     Drain,
-    /// Accepting stops, on all listeners or on those that are inbound.
-    StopAccepting {
-        inbound_only: bool,
-    },
 }
 
 /// All workers.
@@ -65,11 +61,6 @@ impl Crew {
     /// Wakes every connection, so that it notices a drain.
     pub fn drain(&self) {
         self.tell_all(|| Order::Drain);
-    }
-
-    /// Stops accepting.
-    pub fn stop_accepting(&self, inbound_only: bool) {
-        self.tell_all(|| Order::StopAccepting { inbound_only });
     }
 
     /// Open client connections.
@@ -115,7 +106,6 @@ async fn work(index: usize, published: Arc<Published>, mut inbox: UnboundedRecei
             Order::Open(opened) => accept(&acceptors, opened),
             Order::Close(listener, address) => acceptors.close(&listener, &address),
             Order::Drain => connection::wake_all(),
-            Order::StopAccepting { inbound_only } => stop(&worker, &acceptors, inbound_only),
         }
     }
 }
@@ -129,10 +119,4 @@ fn accept(acceptors: &Acceptors, opened: Opened) {
     if let Err(error) = acceptors.open(listener.clone(), address.clone(), socket) {
         tracing::error!(%listener, %address, %error, "the socket cannot be served");
     }
-}
-
-fn stop(worker: &Worker, acceptors: &Acceptors, inbound_only: bool) {
-    acceptors.close_where(|name| {
-        !inbound_only || worker.with_snapshot(|s| s.listeners.get(name).is_some_and(|l| l.inbound))
-    });
 }

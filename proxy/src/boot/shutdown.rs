@@ -2,6 +2,7 @@
 //! once; SIGUSR1 reopens logs; SIGHUP is ignored.
 
 use super::crew::Crew;
+use crate::control::Control;
 use crate::live::drain;
 use crate::observe::log;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ const LOG_FLUSH: Duration = Duration::from_secs(1);
 /// Ends the process.
 pub struct Shutdown {
     crew: Arc<Crew>,
+    control: Control,
     grace: Duration,
     drain_time: Option<Duration>,
     quit: Notify,
@@ -27,9 +29,16 @@ pub struct Shutdown {
 
 impl Shutdown {
     /// With the flags' times.
-    pub fn new(crew: Arc<Crew>, grace: Duration, drain_time: Duration, immediate: bool) -> Arc<Shutdown> {
+    pub fn new(
+        crew: Arc<Crew>,
+        control: Control,
+        grace: Duration,
+        drain_time: Duration,
+        immediate: bool,
+    ) -> Arc<Shutdown> {
         Arc::new(Shutdown {
             crew,
+            control,
             grace,
             drain_time: (!immediate).then_some(drain_time),
             quit: Notify::new(),
@@ -49,24 +58,24 @@ impl Shutdown {
 
     /// `/drain_listeners`
     pub fn drain_listeners(&self, graceful: bool, inbound_only: bool, skip_exit: bool) {
-        if !graceful {
-            return self.crew.stop_accepting(inbound_only);
+        let mut after = Duration::ZERO;
+        if graceful {
+            drain::begin(self.drain_time);
+            self.crew.drain();
+            log::flush_all(LOG_FLUSH);
+            if skip_exit {
+                return;
+            }
+            after = self.drain_time.unwrap_or_default();
         }
-        drain::begin(self.drain_time);
-        self.crew.drain();
-        log::flush_all(LOG_FLUSH);
-        if skip_exit {
-            return;
-        }
-        let (crew, after) = (self.crew.clone(), self.drain_time.unwrap_or_default());
+        let control = self.control.clone();
         let name = std::thread::Builder::new().name("drain".into());
         let spawned = name.spawn(move || {
             std::thread::sleep(after);
-            crew.stop_accepting(inbound_only);
+            control.stop_listening_blocking(inbound_only);
         });
         if let Err(error) = spawned {
-            tracing::error!(%error, "no thread to end the drain; listeners stop now");
-            self.crew.stop_accepting(inbound_only);
+            tracing::error!(%error, "no thread to end the drain: the listeners are not stopped; ask again");
         }
     }
 
@@ -95,7 +104,7 @@ impl Shutdown {
                 _ = hup.recv() => {}
             }
         }
-        self.begin();
+        self.begin().await;
         tokio::select! {
             () = self.idle() => tracing::info!("drained"),
             () = tokio::time::sleep(self.grace) => tracing::warn!(open = self.crew.connections(), "grace time is over"),
@@ -106,12 +115,12 @@ impl Shutdown {
         Ok(())
     }
 
-    fn begin(&self) {
+    async fn begin(&self) {
         tracing::info!(grace_s = self.grace.as_secs(), open = self.crew.connections(), "draining");
         self.draining.store(true, Ordering::Relaxed);
         drain::begin(None);
         drain::close_idle();
-        self.crew.stop_accepting(false);
+        self.control.stop_listening(false).await;
         self.crew.drain();
         log::flush_all(LOG_FLUSH);
     }

@@ -2,8 +2,38 @@
 
 use crate::base::headers::HeaderBlock;
 use crate::failure::{Failure, Reset};
-use crate::observe::record::Protocol;
+use crate::observe::record::{Protocol, WireBytes};
 use bytes::Bytes;
+
+/// Bytes of one direction of a stream, framing included.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Traffic {
+    all: u64,
+    headers: u64,
+}
+
+impl Traffic {
+    /// Counts a head or trailers of `all` bytes, of which the fields are `headers`.
+    pub fn head(&mut self, all: usize, headers: usize) {
+        self.body(all);
+        self.headers = self.headers.saturating_add(headers as u64);
+    }
+
+    /// Counts a part of a body.
+    pub fn body(&mut self, bytes: usize) {
+        self.all = self.all.saturating_add(bytes as u64);
+    }
+
+    /// Both directions for the log.
+    pub fn wire(sent: Traffic, received: Traffic) -> WireBytes {
+        WireBytes {
+            sent: sent.all,
+            received: received.all,
+            header_sent: sent.headers,
+            header_received: received.headers,
+        }
+    }
+}
 
 /// Head of a request. Method, path, authority and scheme are pseudo-header entries of the block.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use super::h2::server::Stream;
 use super::message::{BodyEvent, Data, DownstreamError, ResponseHead};
 use crate::base::headers::HeaderBlock;
 use crate::failure::{Failure, Flag};
+use crate::observe::record::WireBytes;
 use std::io;
 use std::task::{Context, Poll};
 
@@ -18,10 +19,15 @@ pub enum Downstream<'a> {
 }
 
 impl Downstream<'_> {
-    /// Next part of the request's body; bytes are lent until [`Downstream::release`]. Cancel safe.
-    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, DownstreamError>> {
+    /// Next part of the request's body: at most `most` bytes of an HTTP/1 body, a DATA frame of an HTTP/2 body. Bytes
+    /// are lent until [`Downstream::release`]. Cancel safe.
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<BodyEvent<'_>, DownstreamError>> {
         match self {
-            Downstream::H1(s) => s.poll_body(cx),
+            Downstream::H1(s) => s.poll_body(cx, most),
             Downstream::H2(s) => s.poll_body(cx),
         }
     }
@@ -135,6 +141,14 @@ impl Downstream<'_> {
             Downstream::H1(s) => s.poll_shutdown(cx),
             // The end of a tunnel's half is the end of its data.
             Downstream::H2(_) => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Bytes of the exchange.
+    pub fn wire(&self) -> WireBytes {
+        match self {
+            Downstream::H1(s) => s.wire(),
+            Downstream::H2(s) => s.wire(),
         }
     }
 

@@ -11,6 +11,7 @@
 //! | `dump` | `/config_dump` |
 //! | `sockets` | listening sockets, opened and handed on |
 //! | `state`, `store` | what is in force, and the bytes it came from |
+//! | `stats` | how many of what are in force |
 //! | `thread` | the thread and its handle |
 //! | `update` | what a source brings |
 //! | `workers` | the workers' port |
@@ -20,6 +21,7 @@ pub mod dns;
 mod dump;
 mod sockets;
 mod state;
+mod stats;
 mod store;
 mod thread;
 mod update;

@@ -78,11 +78,31 @@ pub(super) struct Prepared {
     fresh: Vec<Entry>,
 }
 
+/// Which listeners were told to listen no more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Stopped {
+    #[default]
+    None,
+    Inbound,
+    All,
+}
+
+impl Stopped {
+    fn has(self, listener: &Listener) -> bool {
+        match self {
+            Stopped::None => false,
+            Stopped::Inbound => listener.inbound,
+            Stopped::All => true,
+        }
+    }
+}
+
 /// All open sockets, by listener.
 #[derive(Debug, Default)]
 pub(super) struct Sockets {
     /// Nothing is opened (`--mode validate`).
     pub(super) dry: bool,
+    stopped: Stopped,
     by_listener: BTreeMap<Name, Vec<Entry>>,
     /// Of listeners that the present update removes: another listener of the update may take them over.
     parting: Vec<Entry>,
@@ -94,6 +114,7 @@ impl Sockets {
     /// # Errors
     /// A text in Envoy's words when an address is another listener's or cannot be bound.
     pub(super) fn prepare(&mut self, listener: &Listener, workers: usize) -> Result<Prepared, String> {
+        let closed = self.dry || self.stopped.has(listener);
         let addresses: &[Address] = if listener.bind_to_port { &listener.addresses } else { &[] };
         let keys: Vec<Key> = addresses.iter().map(|address| Key::of(listener, address)).collect();
         let mut fresh = Vec::new();
@@ -102,7 +123,9 @@ impl Sockets {
             if own.iter().any(|entry| entry.key == *key) {
                 continue;
             }
-            if let Some(at) = self.parting.iter().position(|entry| entry.key == *key) {
+            if let Some(at) =
+                self.parting.iter().position(|e| e.key == *key && e.sockets.is_empty() == closed)
+            {
                 fresh.push(self.parting.swap_remove(at));
                 continue;
             }
@@ -112,7 +135,7 @@ impl Sockets {
                     listener.name, key.address
                 ));
             }
-            if self.dry {
+            if closed {
                 fresh.push(Entry { bound: key.address.clone(), key: key.clone(), sockets: Vec::new() });
                 continue;
             }
@@ -169,6 +192,24 @@ impl Sockets {
     /// The update is over: what nobody took is closed.
     pub(super) fn settle(&mut self) {
         self.parting.clear();
+    }
+
+    /// No listener, or no inbound one, listens any more, now or after an update.
+    pub(super) fn stop(&mut self, inbound_only: bool) {
+        match (self.stopped, inbound_only) {
+            (Stopped::None | Stopped::Inbound, true) => self.stopped = Stopped::Inbound,
+            (Stopped::All, true) | (_, false) => self.stopped = Stopped::All,
+        }
+    }
+
+    /// Closes the sockets of a listener that was stopped, and gives their addresses.
+    pub(super) fn close_stopped(&mut self, listener: &Listener) -> Vec<Address> {
+        let entries = self.by_listener.get_mut(&listener.name).filter(|_| self.stopped.has(listener));
+        let close = |entry: &mut Entry| {
+            entry.sockets.clear();
+            entry.bound.clone()
+        };
+        entries.into_iter().flatten().map(close).collect()
     }
 
     /// Every bound address.

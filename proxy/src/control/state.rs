@@ -4,6 +4,7 @@ use super::compile::bootstrap::Settings;
 use super::compile::{Cx, cluster, endpoints, listener, route_config};
 use super::dns::Names;
 use super::sockets::{Bound, Opened, Sockets};
+use super::stats::Stats;
 use super::store::Table;
 use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
 use super::workers::Workers;
@@ -35,6 +36,7 @@ pub(super) struct State {
     names: Option<Names>,
     published: Arc<Published>,
     workers: Arc<dyn Workers>,
+    stats: Stats,
     version: u64,
 }
 
@@ -76,6 +78,7 @@ impl State {
             names: None,
             published,
             workers,
+            stats: Stats::new(),
             version: 0,
         }
     }
@@ -98,6 +101,8 @@ impl State {
             self.publish();
         }
         self.hand_over(pending.handed, pending.closed);
+        let (clusters, listeners) = (self.clusters.iter().count(), self.listeners.iter().count());
+        self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
         pending.verdicts
     }
 
@@ -359,6 +364,16 @@ impl State {
         }
         for (worker, opened) in handed {
             self.workers.open(worker, opened);
+        }
+    }
+
+    /// Listens no more on any listener, or on inbound ones; connections go on.
+    pub(super) fn stop_listening(&mut self, inbound_only: bool) {
+        self.sockets.stop(inbound_only);
+        for (name, listener) in self.listeners.iter() {
+            for address in self.sockets.close_stopped(listener) {
+                self.workers.close(name, &address);
+            }
         }
     }
 

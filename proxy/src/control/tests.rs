@@ -251,3 +251,30 @@ fn a_broken_bootstrap_starts_nothing() {
         ["header_prefix", "static_resources.clusters[0].type", "static_resources.clusters[1].name"]
     );
 }
+
+#[test]
+fn listeners_stop_for_good() {
+    let (control, _, workers) = started("node: {id: a}");
+    let inbound = Listener { traffic_direction: 1, ..tcp_listener("in", 0, "c") };
+    let outbound = tcp_listener("out", 0, "c");
+    control.apply(Update {
+        listeners: added(vec![resource("in", &inbound), resource("out", &outbound)]),
+        ..Update::default()
+    });
+    let address = |name: &str| {
+        let bound = control.bound_blocking();
+        match &bound.iter().find(|b| &*b.listener == name).unwrap().address {
+            Address::Ip(address) => *address,
+            Address::Unix(_) => panic!("an IP address"),
+        }
+    };
+    let (first, second) = (address("in"), address("out"));
+    control.stop_listening_blocking(true);
+    assert_eq!(workers.closed.lock().unwrap().len(), 1);
+    workers.opened.lock().unwrap().clear();
+    assert!(std::net::TcpStream::connect(first).is_err(), "the inbound one is closed");
+    assert!(std::net::TcpStream::connect(second).is_ok(), "the other is not");
+    let late = Listener { traffic_direction: 1, ..tcp_listener("late", 0, "c") };
+    control.apply(Update { listeners: added(vec![resource("late", &late)]), ..Update::default() });
+    assert!(workers.opened.lock().unwrap().is_empty(), "an update opens no inbound one");
+}

@@ -25,6 +25,7 @@ enum Command {
     Apply(Box<Update>, oneshot::Sender<Vec<Verdict>>),
     Dump(dump::Options, oneshot::Sender<serde_json::Value>),
     Bound(oneshot::Sender<Vec<Bound>>),
+    StopListening(bool, oneshot::Sender<()>),
 }
 
 /// What `control` starts from.
@@ -148,6 +149,16 @@ impl Control {
         self.ask(Command::Bound).unwrap_or_default()
     }
 
+    /// Closes the listening sockets of all listeners, or of the inbound ones, for good; connections go on.
+    pub async fn stop_listening(&self, inbound_only: bool) {
+        self.ask_async(|done| Command::StopListening(inbound_only, done)).await;
+    }
+
+    /// [`Control::stop_listening`] for a thread that may block.
+    pub fn stop_listening_blocking(&self, inbound_only: bool) {
+        self.ask(|done| Command::StopListening(inbound_only, done));
+    }
+
     fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Option<R> {
         let (reply, answer) = oneshot::channel();
         self.commands.blocking_send(command(reply)).ok()?;
@@ -229,5 +240,10 @@ fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime
         }
         Command::Dump(options, reply) => drop(reply.send(dump::dump(state, bootstrap, since, &options))),
         Command::Bound(reply) => drop(reply.send(state.bound())),
+        Command::StopListening(inbound_only, reply) => {
+            state.stop_listening(inbound_only);
+            // Nobody may be waiting for it.
+            let _ = reply.send(());
+        }
     }
 }

@@ -347,7 +347,7 @@ impl Http1 {
     async fn goodbye(&mut self, server: &mut Server, failure: Failure) {
         self.manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
         self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
-        self.manager.stats.response_code(failure.row().status);
+        self.manager.response_code(failure.row().status);
         let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
         record.protocol = Some(Protocol::Http11);
         record.response.append_id(Id::Server, self.manager.config.server_name.as_bytes());
@@ -368,6 +368,7 @@ impl Http1 {
             self.alarm.poll_at(cx, Some(by))
         })
         .await;
+        record.wire = server.wire();
         for log in &self.manager.config.logs {
             log.log(&record);
         }

@@ -293,8 +293,13 @@ impl<'d> Exchange<'d> {
                 }
                 let mut reply = Reply::from(failure);
                 reply.close = reply.status == 400 && !self.manager.config.http1.stream_error_on_invalid;
-                let codec =
-                    matches!(failure, Failure::CodecError | Failure::Underscore | Failure::ConnectionHeader);
+                let codec = matches!(
+                    failure,
+                    Failure::CodecError
+                        | Failure::InvalidScheme
+                        | Failure::Underscore
+                        | Failure::ConnectionHeader
+                );
                 let result = self.reply(reply).await;
                 if codec {
                     // Bytes that never became a request are not logged as one.
@@ -478,11 +483,12 @@ impl Drop for Exchange<'_> {
         let took = clock::now().saturating_duration_since(self.record.start);
         self.record.moments.end = Some(took);
         self.record.request = std::mem::take(&mut self.request.headers);
+        self.record.wire = self.down.wire();
         let stats = &self.manager.stats;
         stats.gauge_sub(stat::DOWNSTREAM_RQ_ACTIVE, 1);
         stats.record(stat::DOWNSTREAM_RQ_TIME, u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         if self.record.status > 0 {
-            stats.response_code(self.record.status);
+            self.manager.response_code(self.record.status);
         }
         for log in &self.manager.config.logs {
             log.log(&self.record);

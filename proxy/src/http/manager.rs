@@ -3,7 +3,7 @@
 use crate::model::http::{ConnectionManager, RouteSource};
 use crate::model::route::RouteConfig;
 use crate::observe::metrics::{Cells, Registry};
-use crate::observe::stats::http as stat;
+use crate::observe::stats::{http as stat, listener_http};
 use crate::upstream::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -17,6 +17,8 @@ pub struct ManagerCell {
     pub config: Arc<ConnectionManager>,
     /// `http.<prefix>.`
     pub stats: Cells,
+    /// `listener.<listener's prefix>.http.<prefix>.`
+    on_listener: Cells,
     /// No `x-envoy-*` headers of the router's own.
     pub suppress_envoy_headers: bool,
     /// Are there HTTP filters besides the router?
@@ -39,6 +41,10 @@ impl ManagerCell {
         let cell = Rc::new(ManagerCell {
             config: config.clone(),
             stats: Registry::global().cells(&stat::SCHEMA, &format!("http.{}.", config.stat_prefix)),
+            on_listener: Registry::global().cells(
+                &listener_http::SCHEMA,
+                &format!("listener.{}.http.{}.", config.listener, config.stat_prefix),
+            ),
             suppress_envoy_headers: config.suppress_envoy_headers,
             has_filters: config.filters.len() > 1,
             routes: RefCell::new((0, None)),
@@ -48,6 +54,12 @@ impl ManagerCell {
             cells.insert(key, Rc::downgrade(&cell));
         });
         cell
+    }
+
+    /// Counts a response, for the manager and for the manager on its listener.
+    pub fn response_code(&self, status: u16) {
+        self.stats.response_code(status);
+        self.on_listener.response_code(status);
     }
 
     /// The route configuration in force; none while a named one has not arrived.

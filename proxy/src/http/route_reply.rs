@@ -24,7 +24,8 @@ fn found(status: u16, location: &[u8]) -> Reply {
 }
 
 /// A redirect: scheme, host, port and path are replaced where the route says so.
-pub fn redirect(x: &Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> Reply {
+pub fn redirect(x: &mut Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> Reply {
+    rewrite(x, chosen, redirect);
     let headers = &x.request.headers;
     let old_scheme = headers.get(Id::ForwardedProto).unwrap_or(b"http");
     let scheme = redirect.scheme.as_deref().map_or(old_scheme, str::as_bytes);
@@ -44,26 +45,37 @@ pub fn redirect(x: &Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> R
         host = bare.to_vec();
         host.extend_from_slice(format!(":{port}").as_bytes());
     }
-    let location = [scheme, b"://", &host, &path(x, chosen, redirect)].concat();
+    let location = [scheme, b"://", &host, &path(x, redirect)].concat();
     found(redirect.status, &location)
 }
 
-fn path(x: &Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) -> Vec<u8> {
-    let old = x.request.headers.get(Id::Path).unwrap_or_default();
-    let (plain, query) = split_path(old);
-    let (mut new, own_query) = match &redirect.path {
-        None => (plain.to_vec(), false),
-        Some(RedirectPath::Full(path)) => (path.to_vec(), path.contains(&b'?')),
-        Some(RedirectPath::Prefix(with)) => (
-            replace_prefix(plain, matched_length(&chosen.route.matcher.path, old).min(plain.len()), with),
-            false,
-        ),
-        Some(RedirectPath::Regex(regex, with)) => (regex.replace_all(plain, &**with).into_owned(), false),
+/// A rewritten path takes the place of the request's own, as where it is forwarded: the log shows both.
+fn rewrite(x: &mut Exchange<'_>, chosen: &Chosen<'_>, redirect: &Redirect) {
+    let headers = &mut x.request.headers;
+    let old = headers.get(Id::Path).unwrap_or_default().to_vec();
+    let (plain, query) = split_path(&old);
+    let mut new = match &redirect.path {
+        Some(RedirectPath::Prefix(with)) => {
+            replace_prefix(plain, matched_length(&chosen.route.matcher.path, &old).min(plain.len()), with)
+        }
+        Some(RedirectPath::Regex(regex, with)) => regex.replace_all(plain, &**with).into_owned(),
+        Some(RedirectPath::Full(_)) | None => return,
     };
-    if !own_query && !redirect.strip_query {
-        new.extend_from_slice(query);
+    new.extend_from_slice(query);
+    if !x.manager.suppress_envoy_headers {
+        headers.set_id(Id::EnvoyOriginalPath, &old);
     }
-    new
+    headers.set_id(Id::Path, &new);
+}
+
+fn path(x: &Exchange<'_>, redirect: &Redirect) -> Vec<u8> {
+    let (plain, query) = split_path(x.request.headers.get(Id::Path).unwrap_or_default());
+    let (new, own_query) = match &redirect.path {
+        Some(RedirectPath::Full(path)) => (&**path, path.contains(&b'?')),
+        Some(RedirectPath::Prefix(_) | RedirectPath::Regex(..)) | None => (plain, false),
+    };
+    let query = if own_query || redirect.strip_query { &[] } else { query };
+    [new, query].concat()
 }
 
 /// A direct response.

@@ -85,17 +85,6 @@ impl Acceptors {
             task.abort();
         }
     }
-
-    /// Stops to accept on every socket whose listener `stop` names.
-    pub fn close_where(&self, stop: impl Fn(&str) -> bool) {
-        self.loops.borrow_mut().retain(|(listener, _), task| {
-            let closes = stop(listener);
-            if closes {
-                task.abort();
-            }
-            !closes
-        });
-    }
 }
 
 /// Accepts until the task is aborted.

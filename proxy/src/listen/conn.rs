@@ -61,6 +61,10 @@ async fn filtered(mut accepted: Accepted, mut seen: Seen, local: Address, hold: 
         chosen(accepted, seen, local, hold);
     } else {
         accepted.stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
+        if !seen.input.is_empty() {
+            // Nobody takes what was sent: a reset, as for bytes that were never read (Envoy's filters only peek).
+            accepted.io.reset_on_drop();
+        }
     }
 }
 

@@ -30,6 +30,11 @@ pub trait Balancer: Send + Sync + Debug {
     /// Index of the chosen host in the list. `hash` is the request's, or random; `attempt` counts the hosts that
     /// were refused for this pick.
     fn choose(&self, list: &HostList, ctx: &PickContext<'_>, hash: u64, attempt: u32) -> Option<usize>;
+
+    /// Sizes of its table under their names in `cluster.<name>.`; none where there is no table.
+    fn sizes(&self) -> &[(&'static str, u64)] {
+        &[]
+    }
 }
 
 /// What a pick knows of the request and its worker.

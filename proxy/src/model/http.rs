@@ -201,6 +201,8 @@ pub struct RequestIds {
 /// A compiled connection manager.
 #[derive(Debug)]
 pub struct ConnectionManager {
+    /// Prefix of its listener's statistics.
+    pub listener: Name,
     /// `http.<prefix>.` in statistics.
     pub stat_prefix: Name,
     /// Protocol.

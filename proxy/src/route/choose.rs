@@ -45,15 +45,13 @@ fn position_of(hosts: &HostIndex, host: &[u8]) -> Option<u32> {
     hosts.any
 }
 
-/// The authority without a decimal port; brackets of an IPv6 literal stay.
+/// The authority up to its last colon outside of an IPv6 literal's brackets: what follows need not be a number (Envoy).
 fn without_port(authority: &[u8]) -> &[u8] {
-    let Some(colon) = memchr::memrchr(b':', authority) else { return authority };
-    let port = authority.get(colon + 1..).unwrap_or_default();
-    let host = authority.get(..colon).unwrap_or_default();
-    let bracketed = host.first() == Some(&b'[');
-    let literal_end = !bracketed || host.last() == Some(&b']');
-    let single = bracketed || memchr::memchr(b':', host).is_none();
-    if port.iter().all(u8::is_ascii_digit) && literal_end && single { host } else { authority }
+    let after_literal = memchr::memrchr(b']', authority).unwrap_or(0);
+    match memchr::memrchr(b':', authority) {
+        Some(colon) if colon >= after_literal => authority.get(..colon).unwrap_or_default(),
+        _ => authority,
+    }
 }
 
 /// Is it a gRPC request (`content-type: application/grpc`, perhaps with `+suffix`)?

@@ -1,7 +1,7 @@
 //! A worker's cell of a cluster: an identity found by name (pools, cursor, counters) around the present version.
 
 use super::lb;
-use super::pool::HostPool;
+use super::pool::{HostPool, Sweeps};
 use crate::base::{Name, rng};
 use crate::live::balance::{Cursor, PickContext};
 use crate::live::cluster::ClusterLive;
@@ -16,7 +16,6 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::sync::Notify;
 
 /// Which hosts a pick avoids.
 pub struct Avoid<'a> {
@@ -42,13 +41,13 @@ pub struct ClusterCell {
     lenders: [Rc<Lender>; 2],
     known: RefCell<lb::original_dst::Known>,
     pools: RefCell<HashMap<u64, Rc<HostPool>, foldhash::fast::RandomState>>,
-    pub(super) closed: Arc<Notify>,
+    pub(super) sweeps: Rc<Sweeps>,
     http2_stats: OnceCell<Rc<Cells>>,
 }
 
 impl ClusterCell {
     /// Takes the registry's lock once.
-    pub fn new(config: &Arc<Cluster>, closed: Arc<Notify>) -> Rc<ClusterCell> {
+    pub fn new(config: &Arc<Cluster>, sweeps: Rc<Sweeps>) -> Rc<ClusterCell> {
         let [default, high] = &config.live.breakers;
         Rc::new(ClusterCell {
             name: config.name.clone(),
@@ -62,7 +61,7 @@ impl ClusterCell {
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
             known: RefCell::default(),
             pools: RefCell::default(),
-            closed,
+            sweeps,
             http2_stats: OnceCell::new(),
         })
     }

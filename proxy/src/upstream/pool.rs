@@ -28,13 +28,13 @@ const LEAST_LEARNT: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 struct Watch {
     gone: AtomicBool,
-    closed: Arc<Notify>,
+    wanted: Arc<Notify>,
 }
 
 impl Wake for Watch {
     fn wake(self: Arc<Self>) {
         self.gone.store(true, Ordering::Release);
-        self.closed.notify_one();
+        self.wanted.notify_one();
     }
 }
 
@@ -63,7 +63,7 @@ impl Conn {
         host: &Host,
         id: u64,
     ) -> Box<Conn> {
-        let watch = Arc::new(Watch { gone: AtomicBool::new(false), closed: cell.closed.clone() });
+        let watch = Arc::new(Watch { gone: AtomicBool::new(false), wanted: cell.sweeps.wanted.clone() });
         cell.stats.inc(stat::UPSTREAM_CX_TOTAL);
         cell.stats.inc(stat::UPSTREAM_CX_HTTP1_TOTAL);
         cell.stats.gauge_add(stat::UPSTREAM_CX_ACTIVE, 1);
@@ -190,7 +190,11 @@ impl HostPool {
         if conn.client.io().poll_read_ready(&mut cx).is_ready() && !conn.is_quiet() {
             return self.close(conn, cell, true);
         }
-        self.idle.borrow_mut().push(Idle { conn, since: clock::now() });
+        let since = clock::now();
+        if let Some(expiry) = http.idle_timeout.and_then(|most| since.checked_add(most)) {
+            cell.sweeps.due_by(expiry);
+        }
+        self.idle.borrow_mut().push(Idle { conn, since });
         if self.waiting.get() > 0 {
             self.returned.notify_one();
         }
@@ -234,7 +238,8 @@ impl HostPool {
         }
     }
 
-    fn sweep(&self, cell: &ClusterCell) {
+    /// Drops what is to be dropped; when the first of the others will be too old.
+    fn sweep(&self, cell: &ClusterCell) -> Option<Instant> {
         let idle_timeout = cell.config().http.idle_timeout;
         let removed = self.host.is_removed();
         if removed {
@@ -255,13 +260,37 @@ impl HostPool {
                 self.idle.borrow_mut().push(idle);
             }
         }
+        self.idle.borrow().first().zip(idle_timeout).and_then(|(idle, most)| idle.since.checked_add(most))
     }
 }
 
-/// Looks through a cluster's idle connections.
-pub fn sweep(cell: &ClusterCell) {
-    for pool in cell.pools() {
-        pool.sweep(cell);
-    }
+/// Looks through a cluster's idle connections; when the first that is left will be too old.
+pub fn sweep(cell: &ClusterCell) -> Option<Instant> {
+    let expiry = cell.pools().iter().filter_map(|pool| pool.sweep(cell)).min();
     cell.forget_pools();
+    expiry
+}
+
+/// When a worker's idle connections are looked through next.
+#[derive(Debug)]
+pub struct Sweeps {
+    /// Told when an idle connection was closed by its peer, or when the next look is to be sooner.
+    pub(super) wanted: Arc<Notify>,
+    /// The next look.
+    pub(super) due: Cell<Instant>,
+}
+
+impl Default for Sweeps {
+    fn default() -> Self {
+        Sweeps { wanted: Arc::default(), due: Cell::new(clock::now()) }
+    }
+}
+
+impl Sweeps {
+    fn due_by(&self, at: Instant) {
+        if at < self.due.get() {
+            self.due.set(at);
+            self.wanted.notify_one();
+        }
+    }
 }

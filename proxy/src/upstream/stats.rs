@@ -30,6 +30,12 @@ impl<F: Fn() -> Arc<Config> + Send + Sync> Source for LiveStats<F> {
             if cluster.outlier.is_some() {
                 outlier(&cluster.live, &format!("{prefix}outlier_detection."), into);
             }
+            // As in Envoy, each priority's table is told under the same names: the last one stands.
+            let hosts = cluster.live.hosts();
+            let last = hosts.as_ref().and_then(|set| set.priorities.last());
+            for (name, size) in last.map_or(&[][..], |priority| priority.all.balancer.sizes()) {
+                into.gauge(&format!("{prefix}{name}"), *size);
+            }
         }
     }
 }

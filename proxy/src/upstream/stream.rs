@@ -9,7 +9,7 @@ use crate::base::clock::Instant;
 use crate::base::headers::HeaderBlock;
 use crate::codec::message::{BodyEvent, Data, RequestHead, ResponseHead};
 use crate::failure::Reset;
-use crate::observe::record::Protocol;
+use crate::observe::record::{Protocol, WireBytes};
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -139,6 +139,14 @@ impl Upstream {
                     client.release();
                 }
             }
+        }
+    }
+
+    /// Bytes of the exchange.
+    pub fn wire(&mut self) -> WireBytes {
+        match self {
+            Upstream::H2(lease) => lease.stream.wire(),
+            Upstream::H1(lease) => lease.client().map(|client| client.wire()).unwrap_or_default(),
         }
     }
 

@@ -2,17 +2,17 @@
 //! shared.
 
 use super::cell::ClusterCell;
-use super::pool;
+use super::pool::{self, Sweeps};
 use crate::base::Name;
+use crate::base::clock;
 use crate::model::snapshot::{Published, Snapshot};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 
-/// How often idle connections are looked through.
+/// How often idle connections are looked through at least.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Closes that arrive together are swept together.
@@ -25,8 +25,7 @@ pub struct Worker {
     snapshot: RefCell<Arc<Snapshot>>,
     version: Cell<u64>,
     clusters: RefCell<HashMap<Name, Rc<ClusterCell>, foldhash::fast::RandomState>>,
-    /// Told when an idle connection was closed by its peer.
-    pub closed: Arc<Notify>,
+    sweeps: Rc<Sweeps>,
 }
 
 thread_local! {
@@ -42,7 +41,7 @@ impl Worker {
             snapshot: RefCell::new(snapshot),
             published,
             clusters: RefCell::default(),
-            closed: Arc::default(),
+            sweeps: Rc::default(),
         });
         WORKER.set(Some(worker.clone()));
         worker
@@ -84,7 +83,7 @@ impl Worker {
             return None;
         };
         let cell = known.unwrap_or_else(|| {
-            let cell = ClusterCell::new(&config, self.closed.clone());
+            let cell = ClusterCell::new(&config, self.sweeps.clone());
             self.clusters.borrow_mut().insert(config.name.clone(), cell.clone());
             cell
         });
@@ -106,14 +105,16 @@ impl Worker {
     /// Looks after idle connections for ever: drops what its peer has closed, what is too old, and clusters that are
     /// gone. One local task per worker.
     pub async fn sweep(self: Rc<Self>) {
-        let closed = self.closed.clone();
+        let Sweeps { wanted, due } = &*self.sweeps;
         loop {
-            if tokio::time::timeout(SWEEP, closed.notified()).await.is_ok() {
+            let pause = due.get().saturating_duration_since(clock::now());
+            if tokio::time::timeout(pause, wanted.notified()).await.is_ok() {
                 tokio::time::sleep(SETTLE).await;
             }
+            let mut next = clock::now() + SWEEP;
             let version = self.version();
             for cell in self.cells() {
-                pool::sweep(&cell);
+                next = next.min(pool::sweep(&cell).unwrap_or(next));
                 if cell.checked.get() != version
                     && self.with_snapshot(|s| !s.clusters.contains_key(&cell.name))
                 {
@@ -121,6 +122,7 @@ impl Worker {
                     self.clusters.borrow_mut().remove(&cell.name);
                 }
             }
+            due.set(next);
         }
     }
 }

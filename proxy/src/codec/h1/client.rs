@@ -7,8 +7,9 @@ use super::write::{self, Framing};
 use super::writer::Writer;
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
-use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
+use crate::codec::message::{BodyEvent, RequestHead, ResponseHead, Traffic};
 use crate::failure::Reset;
+use crate::observe::record::WireBytes;
 use crate::transport::Io;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -68,7 +69,8 @@ impl Client {
         self.request_done = head.end;
         self.writer.written = false;
         let bare_upgrade = self.upgrade && head.end;
-        self.writer.framing = write::request(self.writer.output.buffer(), head, bare_upgrade);
+        (self.writer.sent, self.reader.received) = (Traffic::default(), Traffic::default());
+        self.writer.head(|out| write::request(out, head, bare_upgrade));
     }
 
     /// Writes body bytes; what the socket does not take is kept.
@@ -136,6 +138,7 @@ impl Client {
             self.keep_alive = false;
             return Err(Reset::Protocol);
         };
+        self.reader.received.head(end, parsed.fields);
         self.reader.input.consume(end);
         self.response_started = true;
         if parsed.head.status == 101 {
@@ -158,7 +161,7 @@ impl Client {
     pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, Reset>> {
         let polled = match self.tunnel {
             true => self.reader.poll_raw(&mut self.io, cx),
-            false => self.reader.poll_body(&mut self.io, cx),
+            false => self.reader.poll_body(&mut self.io, cx, usize::MAX),
         };
         polled.map_err(|error| {
             self.keep_alive = false;
@@ -172,6 +175,11 @@ impl Client {
     /// Gives lent bytes back.
     pub fn release(&mut self) {
         self.reader.release();
+    }
+
+    /// Bytes of the present exchange.
+    pub fn wire(&self) -> WireBytes {
+        Traffic::wire(self.writer.sent, self.reader.received)
     }
 
     /// Can the next request use this connection? True at a message boundary with nothing left over.

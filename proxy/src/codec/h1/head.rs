@@ -33,6 +33,8 @@ pub struct Parsed<H> {
     pub body: BodyLength,
     /// Bytes of the head in the input.
     pub used: usize,
+    /// Bytes of its fields as Envoy counts them: names, values, colons and line ends.
+    pub fields: usize,
     /// May the connection be used again after this message?
     pub keep_alive: bool,
 }
@@ -76,9 +78,11 @@ fn offset(all: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).saturating_sub(all.as_ptr() as usize)
 }
 
-/// Indexes the fields; `None` when a line does not end in CRLF or a value has a byte that no field may have.
-fn index(block: &mut HeaderBlock, bytes: &[u8], fields: &[httparse::Header<'_>]) -> Option<()> {
+/// Indexes the fields and gives their bytes; `None` when a line does not end in CRLF or a value has a byte that no
+/// field may have.
+fn index(block: &mut HeaderBlock, bytes: &[u8], fields: &[httparse::Header<'_>]) -> Option<usize> {
     let end = bytes.len().checked_sub(2)?;
+    let mut size = 0usize;
     for (i, field) in fields.iter().enumerate() {
         let name = offset(bytes, field.name.as_bytes());
         let value = if field.value.is_empty() { name + field.name.len() } else { offset(bytes, field.value) };
@@ -92,8 +96,9 @@ fn index(block: &mut HeaderBlock, bytes: &[u8], fields: &[httparse::Header<'_>])
             && next == value_end + 2;
         let id = Id::of(field.name.as_bytes());
         block.index(id, name..name + field.name.len(), value..value_end, canonical.then_some(next));
+        size += field.name.len() + field.value.len() + ":\r\n".len();
     }
-    Some(())
+    Some(size)
 }
 
 /// Parses a complete request head (`bytes` ends with the empty line).
@@ -141,7 +146,7 @@ fn request_head(
     let (method_at, target_at) = (offset(text, method.as_bytes()), offset(text, target.as_bytes()));
     headers.index(Id::Method, method_at..method_at + method.len(), method_at..method_at + method.len(), None);
     headers.index(Id::Path, target_at..target_at, target_at..target_at + target.len(), None);
-    index(&mut headers, text, parsed.headers).ok_or(Failure::CodecError)?;
+    let fields = index(&mut headers, text, parsed.headers).ok_or(Failure::CodecError)?;
     if headers.all_of(Id::Authority).nth(1).is_some() {
         return Err(Failure::CodecError);
     }
@@ -152,7 +157,7 @@ fn request_head(
     let body = framing::request(&mut headers, protocol, rules.allow_chunked_length)?;
     let keep_alive = framing::keep_alive(&headers, protocol);
     let end = body == BodyLength::None;
-    Ok(Parsed { head: RequestHead { protocol, headers, end }, body, used, keep_alive })
+    Ok(Parsed { head: RequestHead { protocol, headers, end }, body, used, fields, keep_alive })
 }
 
 /// Parses a complete response head (`bytes` ends with the empty line). `head_request`: it answers a HEAD.
@@ -171,12 +176,13 @@ pub fn response(bytes: &[u8], rules: &HeadRules, head_request: bool) -> Option<P
             return None;
         }
         let mut headers = HeaderBlock::copied(bytes);
-        index(&mut headers, bytes, parsed.headers)?;
+        let fields = index(&mut headers, bytes, parsed.headers)?;
         let protocol = if version == 0 { Protocol::Http10 } else { Protocol::Http11 };
         let body = framing::response(&headers, status, head_request)?;
         let keep_alive = framing::keep_alive(&headers, protocol) && body != BodyLength::UntilClose;
         let end = body == BodyLength::None;
-        Some(Parsed { head: ResponseHead { status, headers, end }, body, used: bytes.len(), keep_alive })
+        let head = ResponseHead { status, headers, end };
+        Some(Parsed { head, body, used: bytes.len(), fields, keep_alive })
     })
 }
 

@@ -3,7 +3,7 @@
 use super::body::Decoder;
 use super::framing::BodyLength;
 use crate::base::headers::HeaderBlock;
-use crate::codec::message::{BodyEvent, Data};
+use crate::codec::message::{BodyEvent, Data, Traffic};
 use crate::transport::{Input, Io};
 use std::task::{Context, Poll, ready};
 
@@ -23,6 +23,8 @@ pub struct Reader {
     pub input: Input,
     /// The peer has sent its FIN.
     pub ended: bool,
+    /// Bytes of the present message that were used.
+    pub received: Traffic,
     decoder: Decoder,
     /// Bytes of the input lent to the caller by the last event.
     lent: usize,
@@ -46,8 +48,13 @@ impl Reader {
         self.decoder.is_done() && self.trailers.is_none()
     }
 
-    /// Next part of the body; bytes are lent until [`Reader::release`]. Cancel safe.
-    pub fn poll_body(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, ReadError>> {
+    /// Next part of the body, at most `most` bytes (not 0); they are lent until [`Reader::release`]. Cancel safe.
+    pub fn poll_body(
+        &mut self,
+        io: &mut Io,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<BodyEvent<'_>, ReadError>> {
         self.release();
         loop {
             if let Some(trailers) = self.trailers.take() {
@@ -57,7 +64,7 @@ impl Reader {
                 return Poll::Ready(Ok(BodyEvent::End));
             }
             if self.input.is_empty() {
-                match ready!(self.input.poll_fill(io, cx, usize::MAX)) {
+                match ready!(self.input.poll_fill(io, cx, most)) {
                     Ok(0) => {
                         self.ended = true;
                         let end = self.decoder.end_of_stream().map(|()| BodyEvent::End);
@@ -67,7 +74,14 @@ impl Reader {
                     Err(_) => return Poll::Ready(Err(ReadError::Ended)),
                 }
             }
-            let decoded = self.decoder.decode(self.input.bytes_mut()).map_err(|_| ReadError::Framing)?;
+            let part = self.input.bytes_mut();
+            let part = part.get_mut(..most.min(part.len())).unwrap_or_default();
+            let decoded = self.decoder.decode(part).map_err(|_| ReadError::Framing)?;
+            let trailers = decoded
+                .trailers
+                .as_ref()
+                .map_or(0, |t| t.byte_size().saturating_add(t.len().saturating_mul(3)));
+            self.received.head(decoded.used, trailers);
             self.trailers = decoded.trailers;
             if decoded.payload > 0 {
                 self.lent = decoded.used;
@@ -93,6 +107,7 @@ impl Reader {
             }
         }
         self.lent = self.input.len();
+        self.received.body(self.lent);
         Poll::Ready(Ok(BodyEvent::Data(Data::Borrowed(self.input.bytes()), false)))
     }
 

@@ -6,9 +6,9 @@ use super::write::{self, Answering, Framing};
 use super::writer::Writer;
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
-use crate::codec::message::{BodyEvent, DownstreamError, RequestHead, ResponseHead};
+use crate::codec::message::{BodyEvent, DownstreamError, RequestHead, ResponseHead, Traffic};
 use crate::failure::Failure;
-use crate::observe::record::Protocol;
+use crate::observe::record::{Protocol, WireBytes};
 use crate::transport::Io;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -110,7 +110,9 @@ impl Server {
         self.tried = 0;
         self.head_sent = false;
         self.writer.framing = Framing::Raw;
+        (self.writer.sent, self.reader.received) = (Traffic::default(), Traffic::default());
         let parsed = result.inspect_err(|_| self.keep_alive = false)?;
+        self.reader.received.head(parsed.used, parsed.fields);
         self.reader.input.consume(parsed.used);
         self.reader.input.stash();
         self.reader.begin(parsed.body);
@@ -135,11 +137,16 @@ impl Server {
         self.reader.is_done() && !self.tunnel
     }
 
-    /// Next part of the request's body; bytes are lent until [`Server::release`]. Cancel safe.
-    pub fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, DownstreamError>> {
+    /// Next part of the request's body, at most `most` bytes (but not of a tunnel); they are lent until
+    /// [`Server::release`]. Cancel safe.
+    pub fn poll_body(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> Poll<Result<BodyEvent<'_>, DownstreamError>> {
         let polled = match self.tunnel {
             true => self.reader.poll_raw(&mut self.io, cx),
-            false => self.reader.poll_body(&mut self.io, cx),
+            false => self.reader.poll_body(&mut self.io, cx, most),
         };
         polled.map_err(|error| {
             self.keep_alive = false;
@@ -176,7 +183,8 @@ impl Server {
     pub fn send_interim(&mut self, status: u16, headers: &HeaderBlock) {
         let head = ResponseHead { status, headers: headers.clone(), end: true };
         if self.answering.protocol != Protocol::Http10 {
-            write::response(self.writer.output.buffer(), &head, Answering { close: false, ..self.answering });
+            let answering = Answering { close: false, ..self.answering };
+            self.writer.head(|out| write::response(out, &head, answering));
         }
     }
 
@@ -189,7 +197,7 @@ impl Server {
             self.keep_alive = false;
         }
         self.answering.close = !self.keep_alive && !upgraded;
-        self.writer.framing = write::response(self.writer.output.buffer(), head, self.answering);
+        self.writer.head(|out| write::response(out, head, self.answering));
         self.head_sent = true;
         if upgraded {
             self.tunnel = true;
@@ -227,12 +235,17 @@ impl Server {
     /// Buffers bytes as they are (the answer to what is no request).
     pub fn send_raw(&mut self, bytes: &[u8]) {
         self.keep_alive = false;
-        self.writer.output.push(bytes);
+        self.writer.raw(bytes);
     }
 
     /// Writes what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.writer.output.poll_flush(&mut self.io, cx)
+    }
+
+    /// Bytes of the present exchange.
+    pub fn wire(&self) -> WireBytes {
+        Traffic::wire(self.writer.sent, self.reader.received)
     }
 
     /// Was the response head handed over?

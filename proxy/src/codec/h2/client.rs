@@ -3,7 +3,7 @@
 
 use super::account::{Account, CONNECTION_WINDOW};
 use super::frames;
-use super::half::{Broken, Incoming, Outgoing};
+use super::half::{self, Broken, Incoming, Outgoing};
 use super::headers::{self, HeadLimits};
 use super::keepalive::Keepalive;
 use super::meter::Meter;
@@ -11,10 +11,11 @@ use crate::base::clock::{self, Instant};
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::codec::h1::framing::is_upgrade;
-use crate::codec::message::{BodyEvent, Data, RequestHead, ResponseHead};
+use crate::codec::message::{BodyEvent, Data, RequestHead, ResponseHead, Traffic};
 use crate::failure::Reset;
 use crate::model::http::Http2Options;
 use crate::observe::metrics::Cells;
+use crate::observe::record::WireBytes;
 use crate::observe::stats::codec_http2 as stat;
 use crate::transport::{Alarm, Io};
 use bytes::Bytes;
@@ -189,6 +190,7 @@ impl Session {
             upgrade: None,
             held: None,
             head_request: false,
+            head_bytes: 0,
             response_started: false,
             error: None,
         }
@@ -228,6 +230,8 @@ pub struct Stream {
     /// The extended CONNECT, which has to wait for the upstream's SETTINGS (RFC 8441 section 3).
     held: Option<Box<http::Request<()>>>,
     head_request: bool,
+    /// Bytes of the request's fields.
+    head_bytes: usize,
     response_started: bool,
     error: Option<Reset>,
 }
@@ -250,6 +254,7 @@ impl Stream {
     /// Hands the request head over.
     pub fn send_head(&mut self, head: &RequestHead) {
         self.head_request = head.headers.get(Id::Method) == Some(b"HEAD");
+        self.head_bytes = head.headers.byte_size();
         self.upgrade =
             is_upgrade(&head.headers).then(|| head.headers.get(Id::Upgrade).unwrap_or_default().to_vec());
         match headers::to_request(head) {
@@ -288,7 +293,9 @@ impl Stream {
         match sender.send_request(request, end) {
             Ok((response, stream)) => {
                 self.response = Some(response);
-                self.outgoing = Some(Outgoing::new(stream, self.session.account.clone(), end));
+                let mut outgoing = Outgoing::new(stream, self.session.account.clone(), end);
+                half::fields(&mut outgoing.sent, self.head_bytes);
+                self.outgoing = Some(outgoing);
             }
             Err(error) => {
                 // Nothing was sent: another connection may have it.
@@ -355,13 +362,15 @@ impl Stream {
             Err(error) => return Poll::Ready(Err(reset(Broken::from(&error)))),
         };
         self.response_started = true;
-        let incoming = Incoming::new(body, self.session.account.clone());
+        let mut incoming = Incoming::new(body, self.session.account.clone());
         let end = incoming.is_done() || self.head_request;
-        self.incoming = Some(incoming);
         let response = http::Response::from_parts(parts, ());
-        Poll::Ready(
-            headers::response(response, end, self.upgrade.as_deref(), &limits).map_err(|_| Reset::Protocol),
-        )
+        let head = headers::response(response, end, self.upgrade.as_deref(), &limits);
+        if let Ok(head) = &head {
+            half::fields(&mut incoming.received, head.headers.byte_size().saturating_add(":status200".len()));
+        }
+        self.incoming = Some(incoming);
+        Poll::Ready(head.map_err(|_| Reset::Protocol))
     }
 
     /// Next part of the response's body; its window is given back with the next call. Cancel safe.
@@ -370,6 +379,13 @@ impl Stream {
             Some(incoming) => incoming.poll(cx, &self.session.limits).map_err(reset),
             None => Poll::Ready(Err(Reset::Termination)),
         }
+    }
+
+    /// Bytes of the stream.
+    pub fn wire(&self) -> WireBytes {
+        let sent = self.outgoing.as_ref().map(|outgoing| outgoing.sent).unwrap_or_default();
+        let received = self.incoming.as_ref().map(|incoming| incoming.received).unwrap_or_default();
+        Traffic::wire(sent, received)
     }
 
     /// Has any byte of the response arrived?

@@ -1,7 +1,7 @@
 //! Frame heads (RFC 9113 section 4.1) picked out of a byte stream in any pieces. Payloads are skipped.
 
 /// Bytes of a frame head.
-const HEAD: usize = 9;
+pub const HEAD: usize = 9;
 
 /// Bytes of the client's preface (RFC 9113 section 3.4).
 pub const PREFACE: u32 = 24;

@@ -2,9 +2,10 @@
 //! that go out never exceed the granted window, and wait while the socket is full.
 
 use super::account::Account;
+use super::frames;
 use super::headers::{self, HeadLimits};
 use crate::base::headers::HeaderBlock;
-use crate::codec::message::{BodyEvent, Data};
+use crate::codec::message::{BodyEvent, Data, Traffic};
 use crate::transport::scratch;
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -52,6 +53,8 @@ impl From<&h2::Error> for Broken {
 pub struct Incoming {
     stream: RecvStream,
     account: Rc<Account>,
+    /// Bytes that came, fields before their compression.
+    pub received: Traffic,
     /// Bytes lent whose window is not given back yet.
     lent: usize,
     done: bool,
@@ -61,7 +64,7 @@ impl Incoming {
     /// Of a stream whose head has arrived.
     pub fn new(stream: RecvStream, account: Rc<Account>) -> Incoming {
         let done = stream.is_end_stream();
-        Incoming { stream, account, lent: 0, done }
+        Incoming { stream, account, received: Traffic::default(), lent: 0, done }
     }
 
     /// Is it complete?
@@ -92,6 +95,7 @@ impl Incoming {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(bytes)) => {
                     self.lent = bytes.len();
+                    self.received.body(self.lent.saturating_add(frames::HEAD));
                     self.done = self.stream.is_end_stream();
                     if bytes.is_empty() && !self.done {
                         continue;
@@ -107,7 +111,10 @@ impl Incoming {
             Ok(trailers) => {
                 self.done = true;
                 Poll::Ready(match trailers.map(|map| headers::trailers(&map, limits)) {
-                    Some(Ok(block)) => Ok(BodyEvent::Trailers(block)),
+                    Some(Ok(block)) => {
+                        fields(&mut self.received, block.byte_size());
+                        Ok(BodyEvent::Trailers(block))
+                    }
                     Some(Err(_)) => Err(Broken::Protocol),
                     None => Ok(BodyEvent::End),
                 })
@@ -124,11 +131,19 @@ impl Drop for Incoming {
     }
 }
 
+/// Counts a block of fields of so many bytes in a frame.
+pub fn fields(traffic: &mut Traffic, bytes: usize) {
+    let frame = bytes.saturating_add(frames::HEAD);
+    traffic.head(frame, frame);
+}
+
 /// Bytes out.
 #[derive(Debug)]
 pub struct Outgoing {
     stream: SendStream<Bytes>,
     account: Rc<Account>,
+    /// Bytes that were handed over, fields before their compression.
+    pub sent: Traffic,
     kept: Option<(Bytes, bool)>,
     charged: usize,
     trailers: Option<HeaderBlock>,
@@ -148,6 +163,7 @@ impl Outgoing {
         Outgoing {
             stream,
             account,
+            sent: Traffic::default(),
             kept: None,
             charged: 0,
             trailers: None,
@@ -254,6 +270,7 @@ impl Outgoing {
                 self.settle();
             }
             self.account.hand(size);
+            self.sent.body(size.saturating_add(frames::HEAD));
             self.broken = self.stream.send_data(part, end).is_err();
             if last && !self.broken {
                 return Poll::Ready(self.late_trailers());
@@ -270,6 +287,7 @@ impl Outgoing {
     }
 
     fn send_trailers(&mut self, trailers: &HeaderBlock) -> io::Result<()> {
+        fields(&mut self.sent, trailers.byte_size());
         let sent = headers::to_trailers(trailers).is_some_and(|map| self.stream.send_trailers(map).is_ok());
         self.broken |= !sent;
         if sent { Ok(()) } else { Err(broken()) }

@@ -288,7 +288,9 @@ pub fn to_request(head: &RequestHead) -> Option<Request<()>> {
     let upgrade = if is_upgrade(headers) { Some(headers.get_str(Id::Upgrade)?) } else { None };
     let mut request = Request::new(());
     let in_uri = |id| matches!(id, Id::Path | Id::Authority);
-    let wanted = |id: Id, _: &[u8]| in_uri(id) || !id.is_pseudo() && !hop(id) && id != Id::Te;
+    // The one value that TE may have (RFC 9113 section 8.2.2).
+    let te = headers.all_of(Id::Te).all(|te| te.eq_ignore_ascii_case(b"trailers"));
+    let wanted = |id: Id, _: &[u8]| in_uri(id) || !id.is_pseudo() && !hop(id) && (te || id != Id::Te);
     let mut values = Values::of(headers, wanted);
     let mut map = values.map()?;
     let mut uri = http::uri::Parts::default();
@@ -306,9 +308,6 @@ pub fn to_request(head: &RequestHead) -> Option<Request<()>> {
                 Err(_) => PathAndQuery::try_from(escaped(value)).ok()?,
             });
         }
-    }
-    if headers.get(Id::Te).is_some_and(|te| te.eq_ignore_ascii_case(b"trailers")) {
-        map.insert(http::header::TE, HeaderValue::from_static("trailers"));
     }
     let https = headers.get(Id::Scheme).is_some_and(|s| s.eq_ignore_ascii_case(b"https"));
     uri.scheme = Some(if https { Scheme::HTTPS } else { Scheme::HTTP });

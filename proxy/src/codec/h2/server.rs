@@ -3,15 +3,16 @@
 
 use super::account::{Account, CONNECTION_WINDOW, Flood};
 use super::frames;
-use super::half::{Broken, Incoming, Outgoing};
+use super::half::{self, Broken, Incoming, Outgoing};
 use super::headers::{self, BadHead, HeadLimits};
 use super::keepalive::Keepalive;
 use super::meter::Meter;
 use crate::base::clock::{self, Instant};
 use crate::base::headers::HeaderBlock;
-use crate::codec::message::{BodyEvent, Data, DownstreamError, RequestHead, ResponseHead};
+use crate::codec::message::{BodyEvent, Data, DownstreamError, RequestHead, ResponseHead, Traffic};
 use crate::failure::Flag;
 use crate::model::http::Http2Options;
+use crate::observe::record::WireBytes;
 use crate::observe::stats::codec_http2 as stat;
 use crate::transport::Io;
 use bytes::Bytes;
@@ -119,13 +120,16 @@ impl Connection {
     fn accepted(&self, request: http::Request<h2::RecvStream>, respond: SendResponse<Bytes>) -> Accepted {
         let (parts, body) = request.into_parts();
         self.account.given_out(respond.stream_id().as_u32());
-        let incoming = Incoming::new(body, self.account.clone());
+        let mut incoming = Incoming::new(body, self.account.clone());
         let end = incoming.is_done();
         let head_request = parts.method == http::Method::HEAD;
         let room = self.account.has_room_for_headers();
         let head = headers::request(http::Request::from_parts(parts, ()), end, &self.limits);
         let held = head.as_ref().map_or(0, |head| head.headers.retained());
         self.account.stream_begins(held);
+        if let Ok(head) = &head {
+            half::fields(&mut incoming.received, head.headers.byte_size());
+        }
         let mut stream = Stream {
             account: self.account.clone(),
             limits: self.limits,
@@ -268,7 +272,11 @@ impl Stream {
         let sent =
             headers::to_response(head).and_then(|response| self.respond.send_response(response, end).ok());
         match sent {
-            Some(stream) => self.outgoing = Some(Outgoing::new(stream, self.account.clone(), end)),
+            Some(stream) => {
+                let mut outgoing = Outgoing::new(stream, self.account.clone(), end);
+                half::fields(&mut outgoing.sent, head.headers.byte_size().saturating_add(":status200".len()));
+                self.outgoing = Some(outgoing);
+            }
             None => self.failed = true,
         }
     }
@@ -288,6 +296,12 @@ impl Stream {
             Some(outgoing) => outgoing.trailers(cx, trailers),
             None => Err(io::ErrorKind::NotConnected.into()),
         }
+    }
+
+    /// Bytes of the stream.
+    pub fn wire(&self) -> WireBytes {
+        let sent = self.outgoing.as_ref().map(|outgoing| outgoing.sent).unwrap_or_default();
+        Traffic::wire(sent, self.incoming.received)
     }
 
     /// Has everything been taken that was handed over?

@@ -1,6 +1,7 @@
 //! Filter chains and their matches.
 
 use super::{Cx, address, hcm, tcp_proxy, wkt};
+use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::listener::{ChainMatch, FilterChain, SourceType, Terminal};
 use std::sync::Arc;
@@ -14,8 +15,13 @@ use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3
 use weir_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
 use weir_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 
-/// A filter chain.
-pub fn chain(cx: &Cx<'_>, at: &At<'_>, message: &proto::FilterChain) -> Option<Arc<FilterChain>> {
+/// A filter chain of the listener with this prefix of statistics.
+pub fn chain(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &proto::FilterChain,
+    listener: &Name,
+) -> Option<Arc<FilterChain>> {
     crate::ledger!(at, message => proto::FilterChain { filter_chain_match, filters, use_proxy_proto,
         transport_socket, name } refuse { transport_socket_connect_timeout } ignore { metadata });
     if wkt::flag(use_proxy_proto, false) {
@@ -25,7 +31,7 @@ pub fn chain(cx: &Cx<'_>, at: &At<'_>, message: &proto::FilterChain) -> Option<A
         );
     }
     plain_socket(at, transport_socket.as_ref());
-    let terminal = terminal(cx, at, filters);
+    let terminal = terminal(cx, at, filters, listener);
     let matcher = match filter_chain_match {
         Some(message) => chain_match(&at.field("filter_chain_match"), message)?,
         None => ChainMatch::default(),
@@ -50,11 +56,11 @@ pub fn plain_socket(at: &At<'_>, message: Option<&TransportSocket>) {
 }
 
 /// The one network filter of this release's chains is the terminal one.
-fn terminal(cx: &Cx<'_>, at: &At<'_>, filters: &[proto::Filter]) -> Option<Terminal> {
+fn terminal(cx: &Cx<'_>, at: &At<'_>, filters: &[proto::Filter], listener: &Name) -> Option<Terminal> {
     let mut found = None;
     for (i, message) in filters.iter().enumerate() {
         let here = at.item("filters", i);
-        let compiled = filter(cx, &here, message);
+        let compiled = filter(cx, &here, message, listener);
         if i.saturating_add(1) < filters.len() && compiled.is_some() {
             here.error(format!(
                 "terminal filter named {} must be the last filter in a network filter chain",
@@ -72,7 +78,7 @@ fn terminal(cx: &Cx<'_>, at: &At<'_>, filters: &[proto::Filter]) -> Option<Termi
     found
 }
 
-fn filter(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter) -> Option<Terminal> {
+fn filter(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter, listener: &Name) -> Option<Terminal> {
     crate::ledger!(at, message => proto::Filter { name, config_type });
     at.non_empty("name", name);
     let config = match at.required("typed_config", config_type.as_ref())? {
@@ -85,7 +91,7 @@ fn filter(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter) -> Option<Terminal>
     let here = at.field("typed_config");
     if wkt::is::<HttpConnectionManager>(config) {
         let message = wkt::unpack::<HttpConnectionManager>(&here, config)?;
-        return hcm::shared(cx, &here, &message).map(Terminal::Http);
+        return hcm::connection_manager(cx, &here, &message, listener).map(Arc::new).map(Terminal::Http);
     }
     if wkt::is::<TcpProxy>(config) {
         let message = wkt::unpack::<TcpProxy>(&here, config)?;

@@ -1,12 +1,12 @@
 //! `HttpConnectionManager`.
 
 use super::{Cx, access_log, hcm_options as options, http_filters, local_reply, protocol, route_config, wkt};
+use crate::base::Name;
 use crate::base::ledger::At;
 use crate::http::filter::router::RouterConfig;
 use crate::model::http::{
     CodecType, ConnectionManager, EscapedSlashes, InternalAddresses, RequestIds, RouteSource, ServerHeader,
 };
-use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::config::core::v3 as core;
 use weir_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
@@ -22,11 +22,12 @@ const DELAYED_CLOSE: Duration = Duration::from_secs(1);
 /// Envoy's default and largest value of `max_request_headers_kb`.
 const HEADERS_KB: (u32, u32) = (60, 8192);
 
-/// A connection manager.
+/// A connection manager on the listener with this prefix of statistics.
 pub fn connection_manager(
     cx: &Cx<'_>,
     at: &At<'_>,
     message: &proto::HttpConnectionManager,
+    listener: &Name,
 ) -> Option<ConnectionManager> {
     judge(at, message);
     let stat_prefix = at.non_empty("stat_prefix", &message.stat_prefix);
@@ -45,6 +46,7 @@ pub fn connection_manager(
     let timeout = |field: &str, value: &Option<_>, default| wkt::timeout(at, field, value, default);
     Some(ConnectionManager {
         stat_prefix: stat_prefix?.into(),
+        listener: listener.clone(),
         codec: codec?,
         routes: routes?,
         suppress_envoy_headers: router.suppress_envoy_headers,
@@ -220,13 +222,4 @@ pub fn config_source(at: &At<'_>, message: Option<&core::ConfigSource>) {
         }
         None => at.bad("config_source_specifier", "must be set"),
     }
-}
-
-/// The connection manager in an `Arc`.
-pub fn shared(
-    cx: &Cx<'_>,
-    at: &At<'_>,
-    message: &proto::HttpConnectionManager,
-) -> Option<Arc<ConnectionManager>> {
-    connection_manager(cx, at, message).map(Arc::new)
 }

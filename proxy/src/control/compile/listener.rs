@@ -1,6 +1,7 @@
 //! `Listener`.
 
 use super::{Cx, access_log, address, chain, listener_filters, wkt};
+use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::model::listener::{ChainMatch, FilterChain, Listener};
@@ -42,11 +43,12 @@ pub fn listener(
         at.field("use_original_dst").unsupported("handing connections to another listener");
     }
     let old_bind = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| bind_to_port.as_ref());
+    let stat_prefix: Name = prefix(stat_prefix, addresses.first()).into();
+    let one = |at: &At<'_>, message: &proto::FilterChain| chain::chain(cx, at, message, &stat_prefix);
     let chains = filter_chains.iter().enumerate();
     let chains: Box<[Arc<FilterChain>]> =
-        chains.filter_map(|(i, m)| chain::chain(cx, &at.item("filter_chains", i), m)).collect();
-    let default_chain =
-        default_filter_chain.as_ref().and_then(|m| chain::chain(cx, &at.field("default_filter_chain"), m));
+        chains.filter_map(|(i, m)| one(&at.item("filter_chains", i), m)).collect();
+    let default_chain = default_filter_chain.as_ref().and_then(|m| one(&at.field("default_filter_chain"), m));
     if filter_chains.is_empty() && default_filter_chain.is_none() {
         at.bad("filter_chains", "no filter chains specified for this listener");
     }
@@ -54,7 +56,7 @@ pub fn listener(
     let name = if name.is_empty() { name_if_none } else { name };
     Some(Arc::new(Listener {
         name: name.into(),
-        stat_prefix: prefix(stat_prefix, addresses.first()).into(),
+        stat_prefix,
         bind_to_port: wkt::flag(bind_to_port, old_bind.is_none_or(|v| v.value)),
         listener_filters: listener_filters::filters(at, listener_filters),
         listener_filters_timeout: wkt::timeout(

@@ -3,7 +3,7 @@
 
 use super::plan::Plan;
 use crate::base::clock;
-use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
+use crate::codec::message::{Data, ResponseHead};
 use crate::failure::Reset;
 use crate::http::exchange::{Exchange, Interrupt};
 use crate::live::host::Stat;
@@ -88,7 +88,11 @@ impl Attempt {
             cell.stats.inc(stat::UPSTREAM_RQ_ACTIVE_OVERFLOW);
             return Err(Outcome::Reset(Reset::Overflow, Cow::Borrowed("")));
         };
-        let up = Self::connect(x, plan, &cell, &pool).await?;
+        let up = Self::connect(x, plan, &cell, &pool).await.inspect_err(|outcome| {
+            if let Outcome::Reset(..) = outcome {
+                super::judge(plan, &pool.host, outcome);
+            }
+        })?;
         let active = Active::new(&cell, &pool, permit);
         let mut attempt = Attempt {
             up,
@@ -121,14 +125,14 @@ impl Attempt {
 
     async fn connect(
         x: &mut Exchange<'_>,
-        plan: &Plan<'_>,
+        plan: &mut Plan<'_>,
         cell: &Rc<ClusterCell>,
         pool: &Rc<HostPool>,
     ) -> Result<Upstream, Outcome> {
         let wanted = Wanted {
             http2: plan.config.http.is_http2(x.request.protocol == Protocol::Http2),
             high: plan.forward.high_priority,
-            fresh: plan.fresh.then_some(x.record.start),
+            fresh: plan.replayed.as_ref().map(|_| x.record.start),
         };
         if let Some(up) = Upstream::ready(cell, pool, wanted) {
             return Ok(up);
@@ -137,7 +141,7 @@ impl Attempt {
         let mut opening = Box::pin(Upstream::open(cell, pool, wanted));
         let result = poll_fn(|cx| match opening.as_mut().poll(cx) {
             Poll::Ready(opened) => Poll::Ready(Ok(opened)),
-            Poll::Pending => x.poll_waiting(cx).map(Err),
+            Poll::Pending => plan.poll_waiting(x, cx).map(Err),
         });
         match result.await {
             Ok(Ok(up)) => Ok(up),
@@ -164,7 +168,7 @@ impl Attempt {
             match self.up.poll_head(cx) {
                 Poll::Ready(Ok(head)) if head.status < 200 && head.status != 101 => {
                     if head.status == 100 && x.manager.config.proxy_100_continue {
-                        plan.replay.forget();
+                        plan.replay.seal(std::mem::take(&mut self.fed));
                         x.down.send_interim(100, &head.headers);
                         if let Poll::Ready(Err(_)) = x.down.poll_flush(cx) {
                             return Poll::Ready(Outcome::Interrupted(Interrupt::Gone));
@@ -214,7 +218,7 @@ impl Attempt {
     }
 
     /// Hands over what was kept of the body for another attempt.
-    fn feed(&mut self, plan: &Plan<'_>, cx: &mut Context<'_>) {
+    fn feed(&mut self, plan: &mut Plan<'_>, cx: &mut Context<'_>) {
         let rest = plan.replay.bytes().get(self.fed..).unwrap_or_default();
         let all = plan.replay.is_complete() && plan.request_read;
         self.fed = plan.replay.bytes().len();
@@ -224,6 +228,10 @@ impl Attempt {
             self.deaf |= self.up.send_trailers(cx, trailers).is_err();
         }
         self.sent = all;
+        if !plan.replay.is_active() {
+            plan.replay.forget();
+            self.fed = 0;
+        }
     }
 
     /// Reads one part of the body and hands it over; false when nothing is there.
@@ -233,45 +241,12 @@ impl Attempt {
         plan: &mut Plan<'_>,
         cx: &mut Context<'_>,
     ) -> Result<bool, Interrupt> {
-        let event = match x.down.poll_body(cx) {
-            Poll::Pending => return Ok(false),
-            Poll::Ready(Err(DownstreamError::Gone)) => return Err(Interrupt::Gone),
-            Poll::Ready(Err(DownstreamError::Bad(failure))) => return Err(Interrupt::Failure(failure)),
-            Poll::Ready(Ok(event)) => event,
+        let Poll::Ready(taken) = plan.poll_part(x, cx, usize::MAX, Some(&mut self.up)) else {
+            return Ok(false);
         };
-        match event {
-            BodyEvent::Data(data, end) => {
-                let bytes = data.as_slice();
-                x.record.bytes_received = x.record.bytes_received.saturating_add(bytes.len() as u64);
-                if plan.replay.keep(bytes, end) && plan.retries.has_policy() {
-                    plan.cell.stats.inc(stat::RETRY_OR_SHADOW_ABANDONED);
-                }
-                self.fed = plan.replay.bytes().len();
-                self.sent = end;
-                self.deaf |= self.up.send_data(cx, data, end).is_err();
-                x.down.release();
-            }
-            BodyEvent::Trailers(trailers) => {
-                plan.replay.keep(&[], true);
-                self.sent = true;
-                self.deaf |= self.up.send_trailers(cx, &trailers).is_err();
-                if plan.replay.is_active() {
-                    plan.replay.trailers = Some(trailers.clone());
-                }
-                x.record.request_trailers = trailers;
-            }
-            BodyEvent::End => {
-                plan.replay.keep(&[], true);
-                self.sent = true;
-                self.deaf |= self.up.send_data(cx, Data::Borrowed(&[]), true).is_err();
-            }
-        }
-        x.deadlines.moved();
-        if self.sent {
-            plan.request_read = true;
-            plan.request_ended(x);
-            plan.mirror(x);
-        }
+        self.deaf |= !taken?;
+        self.fed = plan.replay.bytes().len();
+        self.sent = plan.request_read;
         Ok(true)
     }
 

@@ -2,6 +2,7 @@
 
 mod attempt;
 mod headers;
+mod intake;
 mod mirror;
 mod pass;
 mod plan;
@@ -19,7 +20,7 @@ use crate::codec::message::ResponseHead;
 use crate::failure::{Failure, Flag, Reset, http_status};
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::reply::Reply;
-use crate::live::host::Stat;
+use crate::live::host::{Host, Stat};
 use crate::live::permit::{Kind, Permit};
 use crate::model::route_action::Forward;
 use crate::observe::stats::cluster as stat;
@@ -45,16 +46,12 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         reply.status = forward.cluster_not_found_status;
         return Box::pin(x.reply_on(chosen, reply)).await;
     };
-    if let Some(reply) = shed(x, &cell) {
+    let unfit = if cell.is_warm() { None } else { Box::pin(warm(x, &cell)).await? };
+    if let Some(reply) = unfit.or_else(|| shed(x, &cell)) {
         x.note_cluster(chosen);
         return Box::pin(x.reply_on(chosen, reply)).await;
     }
     let mut plan = begin(x, chosen, forward, cell);
-    if !plan.cell.is_warm()
-        && let Some(reply) = Box::pin(warm(x, &plan)).await?
-    {
-        return Box::pin(x.reply_on(chosen, reply)).await;
-    }
     let mut retry_permit = None;
     loop {
         stamp(x, chosen, &plan);
@@ -62,16 +59,17 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
         let (attempt, outcome) = match Attempt::start(x, &mut plan).await {
             Ok(mut attempt) => {
                 let outcome = attempt.head(x, &mut plan).await;
+                judge(&plan, &attempt.pool.host, &outcome);
+                x.record.upstream.wire = attempt.up.wire();
                 (Some(attempt), outcome)
             }
             Err(outcome) => (None, outcome),
         };
-        judge(&plan, attempt.as_ref(), &outcome);
         drop(retry_permit.take());
         match decide(x, &mut plan, attempt, outcome) {
             Verdict::Again(wait, permit) => {
                 retry_permit = permit;
-                Box::pin(pause(x, chosen, wait)).await?;
+                Box::pin(pause(x, chosen, &mut plan, wait)).await?;
             }
             Verdict::Pass(attempt, head) => {
                 if plan.retries.made > 0 && head.status < 500 {
@@ -137,7 +135,7 @@ fn begin<'r>(
         hash,
         mirrors,
         alt_response,
-        fresh: false,
+        replayed: None,
         request_read,
         sent_at: None,
         tried: smallvec::SmallVec::new(),
@@ -148,10 +146,10 @@ fn begin<'r>(
     plan
 }
 
-/// Waits for the hosts of a cold cluster, bounded by the connect timeout.
-async fn warm(x: &mut Exchange<'_>, plan: &Plan<'_>) -> Result<Option<Reply>, End> {
-    let live = plan.cell.live().clone();
-    let mut ready = pin!(tokio::time::timeout(plan.config.connect_timeout, live.ready()));
+/// Waits for the hosts of a cold cluster (and the share of its requests to drop), bounded by the connect timeout.
+async fn warm(x: &mut Exchange<'_>, cell: &ClusterCell) -> Result<Option<Reply>, End> {
+    let live = cell.live().clone();
+    let mut ready = pin!(tokio::time::timeout(cell.config().connect_timeout, live.ready()));
     let waited = poll_fn(|cx| match ready.as_mut().poll(cx) {
         Poll::Ready(_) => Poll::Ready(None),
         Poll::Pending => x.poll_waiting(cx).map(Some),
@@ -177,10 +175,9 @@ fn stamp(x: &mut Exchange<'_>, chosen: &Chosen<'_>, plan: &Plan<'_>) {
     }
 }
 
-/// Tells the host's record how the attempt ended.
-fn judge(plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: &Outcome) {
-    let Some(attempt) = attempt else { return };
-    let host = &attempt.pool.host;
+/// Tells the host's record how an attempt at it ended. A replay that nobody asked for counts once for each host.
+fn judge(plan: &Plan<'_>, host: &Host, outcome: &Outcome) {
+    let counted = plan.replayed.is_some() && plan.tried.iter().filter(|id| **id == host.id).count() > 1;
     let told = match outcome {
         Outcome::Response(head) => {
             let grpc = head.headers.get_str(Id::GrpcStatus).and_then(|t| t.parse().ok()).map(http_status);
@@ -188,6 +185,8 @@ fn judge(plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: &Outcome) {
             host.inc(if status >= 500 { Stat::RqError } else { Stat::RqSuccess });
             HostOutcome::Status(status)
         }
+        // The cluster's limits are not the host's fault.
+        Outcome::Reset(Reset::Overflow, _) | Outcome::NoHost => return,
         Outcome::Reset(..) => {
             host.inc(Stat::RqError);
             HostOutcome::ConnectFailure
@@ -196,8 +195,11 @@ fn judge(plan: &Plan<'_>, attempt: Option<&Attempt>, outcome: &Outcome) {
             host.inc(Stat::RqTimeout);
             HostOutcome::Timeout
         }
-        Outcome::NoHost | Outcome::Interrupted(_) => return,
+        Outcome::Interrupted(_) => return,
     };
+    if counted && !matches!(told, HostOutcome::Status(_)) {
+        return;
+    }
     rng::with(|rng| outlier::report(&plan.config, host, told, rng));
 }
 
@@ -228,13 +230,21 @@ fn decide(x: &mut Exchange<'_>, plan: &mut Plan<'_>, attempt: Option<Attempt>, o
                 }
             }
         }
-        (Outcome::Response(_), None) | (Outcome::NoHost, _) => {
-            plan.cell.stats.inc(stat::UPSTREAM_CX_NONE_HEALTHY);
-            Verdict::Reply(Box::new(Failure::NoHealthyUpstream.into()))
-        }
+        (Outcome::Response(_), None) | (Outcome::NoHost, _) => Verdict::Reply(Box::new(nobody(x, plan))),
         (Outcome::Reset(reset, reason), attempt) => after_reset(x, plan, attempt, reset, reason),
         (Outcome::Interrupted(interrupt), attempt) => after_interrupt(x, plan, attempt, interrupt),
     }
+}
+
+/// Nobody to try. Where that befalls a replay that nobody asked for, the first failure is told.
+fn nobody(x: &mut Exchange<'_>, plan: &mut Plan<'_>) -> Reply {
+    if let Some((reset, reason)) = plan.replayed.take() {
+        let reply = reset_reply(plan, reset, &reason);
+        x.record.upstream.transport_failure = Some(reason).filter(|reason| !reason.is_empty());
+        return reply;
+    }
+    plan.cell.stats.inc(stat::UPSTREAM_CX_NONE_HEALTHY);
+    Failure::NoHealthyUpstream.into()
 }
 
 /// A retry by policy; the answer that is retried may say how long to wait.
@@ -302,7 +312,7 @@ fn after_reset(
         }
         Decision::Replay => {
             plan.cell.stats.inc(stat::WEIR_REPLAYS);
-            plan.fresh = true;
+            plan.replayed = Some((reset, reason));
             return Verdict::Again(std::time::Duration::ZERO, None);
         }
         Decision::No(_) => no_more(x, plan, decision),
@@ -423,7 +433,12 @@ fn shed(x: &Exchange<'_>, cell: &Rc<ClusterCell>) -> Option<Reply> {
     None
 }
 
-async fn pause(x: &mut Exchange<'_>, chosen: &Chosen<'_>, wait: std::time::Duration) -> Result<(), End> {
+async fn pause(
+    x: &mut Exchange<'_>,
+    chosen: &Chosen<'_>,
+    plan: &mut Plan<'_>,
+    wait: std::time::Duration,
+) -> Result<(), End> {
     x.deadlines.attempt_ends();
     if wait.is_zero() {
         return Ok(());
@@ -431,7 +446,7 @@ async fn pause(x: &mut Exchange<'_>, chosen: &Chosen<'_>, wait: std::time::Durat
     let mut sleep = pin!(tokio::time::sleep(wait));
     let woken = poll_fn(|cx| match sleep.as_mut().poll(cx) {
         Poll::Ready(()) => Poll::Ready(None),
-        Poll::Pending => x.poll_waiting(cx).map(Some),
+        Poll::Pending => plan.poll_waiting(x, cx).map(Some),
     });
     match woken.await {
         None => Ok(()),

@@ -43,6 +43,7 @@ pub async fn response(
             x.record.flags.set(Flag::DC);
             x.record.details = "downstream_remote_disconnect".into();
         }
+        x.record.upstream.wire = attempt.up.wire();
         return settle(x, result);
     }
     let end = head.end;
@@ -56,6 +57,7 @@ pub async fn response(
     if result.is_ok() {
         x.record.moments.response_received = Some(clock::now().saturating_duration_since(x.record.start));
     }
+    x.record.upstream.wire = attempt.up.wire();
     drop(attempt);
     settle(x, result)
 }
@@ -228,7 +230,7 @@ fn tunnel(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> 
     match (up(x, attempt, cx), down(x, attempt, cx)) {
         (Err(broken), _) | (_, Err(broken)) => Poll::Ready(Err(broken)),
         (Ok(()), Ok(())) if attempt.half == (true, true) => Poll::Ready(Ok(())),
-        (Ok(()), Ok(())) => x.poll_deadlines(cx).map(|interrupt| Err(Broken::Interrupted(interrupt))),
+        (Ok(()), Ok(())) => x.poll_waiting(cx).map(|interrupt| Err(Broken::Interrupted(interrupt))),
     }
 }
 
@@ -241,7 +243,7 @@ fn up(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Resu
                 Poll::Ready(result) => result.map_err(broken)?,
             }
         }
-        match x.down.poll_body(cx) {
+        match x.down.poll_body(cx, usize::MAX) {
             Poll::Pending => return Ok(()),
             Poll::Ready(Ok(BodyEvent::Data(data, _))) => {
                 x.record.bytes_received =

@@ -6,6 +6,7 @@ use super::retry::Retries;
 use super::timeouts::Timeouts;
 use crate::base::clock::Instant;
 use crate::base::names::HeaderName;
+use crate::failure::Reset;
 use crate::http::exchange::Exchange;
 use crate::live::host::Host;
 use crate::model::cluster::{Cluster, Discovery};
@@ -15,6 +16,7 @@ use crate::upstream::cell::Avoid;
 use crate::upstream::lb::original_dst;
 use crate::upstream::pool::HostPool;
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,8 +41,8 @@ pub struct Plan<'r> {
     pub mirrors: &'r [Mirror],
     /// An internal client wants 204 instead of 504.
     pub alt_response: bool,
-    /// Only fresh connections (after a replay).
-    pub fresh: bool,
+    /// What the attempt ended with that is replayed: only fresh connections from then on.
+    pub replayed: Option<(Reset, Cow<'static, str>)>,
     /// The request was read to its end.
     pub request_read: bool,
     /// When it was complete.
@@ -67,10 +69,11 @@ impl Plan<'_> {
             return self.cell.original(original(x, header.as_ref(), *port));
         }
         let policy = self.retries.policy();
-        let previous =
-            !self.tried.is_empty() && (self.fresh || policy.is_some_and(|p| p.avoid_previous_hosts));
+        let previous = !self.tried.is_empty()
+            && (self.replayed.is_some() || policy.is_some_and(|p| p.avoid_previous_hosts));
         let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
-        let attempts = policy.map_or(1, |p| p.host_selection_attempts).max(if self.fresh { 3 } else { 1 });
+        let attempts =
+            policy.map_or(1, |p| p.host_selection_attempts).max(if self.replayed.is_some() { 3 } else { 1 });
         let pool = if previous || canary {
             let tried = &self.tried;
             let unwanted =

@@ -44,7 +44,23 @@ impl Replay {
         false
     }
 
-    /// Nothing will be sent again.
+    /// More of the body that nobody takes yet: it stays, but what is past the limit is not sent again.
+    pub fn hold(&mut self, bytes: &[u8], end: bool) {
+        scratch::charge(bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        self.complete |= end;
+        self.active &= self.bytes.len() <= self.limit;
+    }
+
+    /// Nothing will be sent again. What is not handed over yet, all past `fed`, stays until it is.
+    pub fn seal(&mut self, fed: usize) {
+        let fed = fed.min(self.bytes.len());
+        scratch::refund(fed);
+        self.bytes.drain(..fed);
+        self.active = false;
+    }
+
+    /// Nothing will be sent again, and nothing is needed any more.
     pub fn forget(&mut self) {
         scratch::refund(self.bytes.len());
         self.bytes = Vec::new();
@@ -60,6 +76,16 @@ impl Replay {
     /// Is the whole body here?
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Most bytes that are kept.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that can still be kept.
+    pub fn room(&self) -> usize {
+        self.limit.saturating_sub(self.bytes.len())
     }
 
     /// What was kept.
@@ -85,5 +111,21 @@ mod tests {
         assert!(replay.keep(b"de", true));
         assert!(!replay.is_active() && !replay.is_complete() && replay.bytes().is_empty());
         assert_eq!(scratch::retained(), 0);
+    }
+
+    #[test]
+    fn a_sealed_one_keeps_what_is_not_handed_over() {
+        let mut replay = Replay::new(8);
+        replay.hold(b"abcde", true);
+        assert!(replay.is_active() && replay.room() == 3);
+        replay.seal(2);
+        assert!(!replay.is_active() && replay.is_complete());
+        assert_eq!((replay.bytes(), scratch::retained()), (&b"cde"[..], 3));
+        assert!(!replay.keep(b"f", false));
+        replay.forget();
+        assert_eq!(scratch::retained(), 0);
+        let mut long = Replay::new(2);
+        long.hold(b"abc", false);
+        assert!(!long.is_active() && long.bytes() == b"abc");
     }
 }

@@ -4,7 +4,7 @@ use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::http::reply::is_grpc;
 use crate::model::retry::RetryPolicy;
-use crate::model::route_action::Forward;
+use crate::model::route_action::{Forward, MaxStreamDuration};
 use std::time::Duration;
 
 /// Times of one request.
@@ -56,19 +56,11 @@ impl Timeouts {
         let mut times = Timeouts { route: forward.timeout, ..Timeouts::default() };
         if let Some(limits) = &forward.max_stream_duration {
             times.stream = limits.max.filter(|max| !max.is_zero());
-            if grpc && let Some(cap) = limits.grpc_timeout_max {
+            if grpc || limits.max.is_some() {
                 times.route = None;
-                times.stream = grpc_timeout(headers)
-                    .map(|wanted| {
-                        let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
-                        capped.saturating_sub(limits.grpc_timeout_offset)
-                    })
-                    .or(if cap.is_zero() { None } else { Some(cap) });
-                if let Some(time) = times.stream {
-                    headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
-                }
-            } else if grpc || limits.max.is_some() {
-                times.route = None;
+            }
+            if grpc {
+                times.new_grpc(limits, headers);
             }
         } else if let (true, Some((cap, offset))) = (grpc, forward.max_grpc_timeout) {
             times.old_grpc(cap, offset, headers);
@@ -90,6 +82,17 @@ impl Timeouts {
             times.per_try = None;
         }
         times
+    }
+
+    /// The cap holds for a `grpc-timeout` that was sent, the route's duration where there is none; upstream is told.
+    fn new_grpc(&mut self, limits: &MaxStreamDuration, headers: &mut HeaderBlock) {
+        if let Some((cap, wanted)) = limits.grpc_timeout_max.zip(grpc_timeout(headers)) {
+            let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
+            self.stream = Some(capped.saturating_sub(limits.grpc_timeout_offset));
+        }
+        if let Some(time) = self.stream {
+            headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
+        }
     }
 
     fn old_grpc(&mut self, cap: Duration, offset: Duration, headers: &mut HeaderBlock) {
@@ -136,6 +139,35 @@ mod tests {
             let mut headers = HeaderBlock::new();
             headers.append_id(Id::GrpcTimeout, text.as_bytes());
             assert_eq!(grpc_timeout(&headers).map(|d| d.as_millis()), ms, "{text}");
+        }
+    }
+
+    #[test]
+    fn grpc_durations_as_envoy_tells_them() {
+        let ms = Duration::from_millis;
+        let limits = |max, cap, offset| MaxStreamDuration {
+            max,
+            grpc_timeout_max: cap,
+            grpc_timeout_offset: ms(offset),
+        };
+        for (limits, sent, told) in [
+            (limits(Some(ms(300)), None, 0), None, Some("300m")),
+            (limits(Some(ms(300)), None, 0), Some("5S"), Some("300m")),
+            (limits(Some(ms(0)), None, 0), Some("5S"), Some("5S")),
+            (limits(Some(ms(300)), Some(ms(200)), 0), None, Some("300m")),
+            (limits(Some(ms(300)), Some(ms(200)), 0), Some("5S"), Some("200m")),
+            (limits(None, Some(ms(200)), 50), None, None),
+            (limits(None, Some(ms(200)), 50), Some("100m"), Some("50m")),
+            (limits(None, Some(ms(0)), 0), Some("5S"), Some("5000m")),
+        ] {
+            let mut headers = HeaderBlock::new();
+            if let Some(sent) = sent {
+                headers.append_id(Id::GrpcTimeout, sent.as_bytes());
+            }
+            let max = limits.max.filter(|max| !max.is_zero());
+            let mut times = Timeouts { stream: max, ..Timeouts::default() };
+            times.new_grpc(&limits, &mut headers);
+            assert_eq!(headers.get_str(Id::GrpcTimeout), told, "{limits:?} {sent:?}");
         }
     }
 

@@ -184,12 +184,12 @@ fn nominated(headers: &mut HeaderBlock) -> Result<(), Failure> {
 fn hop_by_hop(headers: &mut HeaderBlock) {
     let upgrade = is_upgrade(headers);
     if headers.has(Id::Te) {
-        let trailers = has_token(headers, Id::Te, b"trailers");
-        if trailers {
-            headers.set_id(Id::Te, b"trailers")
-        } else {
-            _ = headers.remove_id(Id::Te)
-        };
+        let only_trailers = headers.all_of(Id::Te).eq([&b"trailers"[..]]);
+        match has_token(headers, Id::Te, b"trailers") {
+            true if only_trailers => {}
+            true => headers.set_id(Id::Te, b"trailers"),
+            false => _ = headers.remove_id(Id::Te),
+        }
     }
     let drop = |id: Id| match id {
         Id::Connection | Id::Upgrade => !upgrade,

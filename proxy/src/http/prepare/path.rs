@@ -47,19 +47,18 @@ pub fn normalise(headers: &mut HeaderBlock, manager: &ConnectionManager) -> Resu
     if manager.merge_slashes {
         new.dedup_by(|a, b| *a == b'/' && *b == b'/');
     }
-    if redirect && headers.get(Id::ContentType).is_some_and(|t| t.starts_with(b"application/grpc")) {
-        return Err(Failure::PathNormalization);
-    }
     let changed = new != path;
     new.extend_from_slice(query);
-    if redirect {
-        headers.set_id(Id::Path, &new);
-        return Ok(Some(new));
-    }
     if changed {
         headers.set_id(Id::Path, &new);
     }
-    Ok(None)
+    let grpc = || headers.get(Id::ContentType).is_some_and(|t| t.starts_with(b"application/grpc"));
+    match redirect {
+        // A gRPC client follows no redirect.
+        true if grpc() => Err(Failure::PathNormalization),
+        true => Ok(Some(new)),
+        false => Ok(None),
+    }
 }
 
 /// Path, and the query with its `?`.

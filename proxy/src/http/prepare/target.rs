@@ -14,7 +14,7 @@ pub fn absolute_form(headers: &mut HeaderBlock) -> Result<(), Failure> {
             return Err(Failure::CodecError);
         }
         headers.set_id(Id::Authority, &authority);
-        headers.set_id(Id::Path, b"");
+        headers.remove_id(Id::Path);
         return Ok(());
     }
     if matches!(target.first(), Some(b'/') | None) || target == b"*" {
@@ -23,7 +23,9 @@ pub fn absolute_form(headers: &mut HeaderBlock) -> Result<(), Failure> {
     let scheme = ["http://", "https://"]
         .into_iter()
         .find(|s| target.get(..s.len()).is_some_and(|head| head.eq_ignore_ascii_case(s.as_bytes())));
-    let Some(rest) = scheme.and_then(|s| target.get(s.len()..)) else { return Err(Failure::CodecError) };
+    let Some(rest) = scheme.and_then(|s| target.get(s.len()..)) else {
+        return Err(if has_scheme(target) { Failure::InvalidScheme } else { Failure::CodecError });
+    };
     let end = rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')).unwrap_or(rest.len());
     let authority = rest.get(..end).unwrap_or_default().to_vec();
     let mut path = rest.get(end..).unwrap_or_default().to_vec();
@@ -36,6 +38,13 @@ pub fn absolute_form(headers: &mut HeaderBlock) -> Result<(), Failure> {
     headers.set_id(Id::Authority, &authority);
     headers.set_id(Id::Path, &path);
     Ok(())
+}
+
+/// Does it begin with a scheme (RFC 3986 section 3.1) and an authority?
+fn has_scheme(target: &[u8]) -> bool {
+    let scheme = memchr::memmem::find(target, b"://").and_then(|at| target.get(..at)).unwrap_or_default();
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(b))
 }
 
 /// Characters that an authority may have (RFC 3986 section 3.2), without user information.
@@ -79,7 +88,8 @@ mod tests {
         assert_eq!(target("http://new").unwrap(), ("new".into(), "/".into()));
         assert_eq!(target("http://new?x").unwrap(), ("new".into(), "/?x".into()));
         assert_eq!(target("/a").unwrap(), ("old".into(), "/a".into()));
-        for bad in ["ftp://a/", "http:///a", "http://u@h/", "a"] {
+        assert_eq!(target("ftp://a/"), Err(Failure::InvalidScheme));
+        for bad in ["1ftp://a/", "http:///a", "http://u@h/", "a"] {
             assert_eq!(target(bad), Err(Failure::CodecError), "{bad}");
         }
     }

@@ -117,7 +117,11 @@ fn numbers(of: NumberOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
         NumberOf::BytesReceived => record.bytes_received,
         NumberOf::BytesSent => record.bytes_sent,
         NumberOf::RequestHeadersBytes => input.request.byte_size() as u64,
-        NumberOf::ResponseHeadersBytes => input.response.byte_size() as u64,
+        // With the `:status` that HTTP/2 has.
+        NumberOf::ResponseHeadersBytes if record.status > 0 => {
+            (input.response.byte_size() as u64).saturating_add(":status200".len() as u64)
+        }
+        NumberOf::ResponseHeadersBytes => 0,
         NumberOf::ResponseTrailersBytes => input.trailers.byte_size() as u64,
         NumberOf::Attempts => u64::from(record.upstream.attempts),
         NumberOf::ConnectionId => record.conn.id,

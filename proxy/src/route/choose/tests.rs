@@ -98,8 +98,8 @@ fn virtual_hosts_are_found_as_envoy_does() {
     assert_eq!(found(&config, "foo.bar.com:9"), Some(0));
     assert_eq!(without_port(b"[::1]:80"), b"[::1]");
     assert_eq!(without_port(b"[::1]"), b"[::1]");
-    assert_eq!(without_port(b"::1"), b"::1");
-    assert_eq!(without_port(b"a:b"), b"a:b");
+    assert_eq!(without_port(b"a:b"), b"a");
+    assert_eq!(without_port(b"a"), b"a");
 }
 
 #[test]

@@ -14,6 +14,17 @@ pub(super) fn key(host: &Host, use_hostname: bool) -> String {
     }
 }
 
+/// Fewest and most entries that a host of the list has in a table.
+pub(super) fn extremes(list: &HostList, entries: impl Iterator<Item = u32>) -> (u64, u64) {
+    let mut counts = vec![0u64; list.hosts.len()];
+    for host in entries {
+        if let Some(count) = counts.get_mut(host as usize) {
+            *count = count.saturating_add(1);
+        }
+    }
+    (counts.iter().min().copied().unwrap_or(0), counts.iter().max().copied().unwrap_or(0))
+}
+
 /// Keeps the load of each host below `factor` percent of its share: the chosen one, or one drawn in an order that
 /// the hash decides, or the least overloaded. Factor 0: off.
 pub(super) fn bounded(list: &HostList, chosen: usize, hash: u64, factor: u32) -> usize {

@@ -21,6 +21,7 @@ struct Table {
     /// Index of the host at each entry.
     entries: Box<[u32]>,
     balance_factor: u32,
+    sizes: [(&'static str, u64); 2],
 }
 
 /// One host while the table is filled.
@@ -36,7 +37,10 @@ struct Filler {
 
 impl Policy for Maglev {
     fn over(&self, list: &HostList) -> Box<dyn Balancer> {
-        Box::new(Table { entries: self.fill(list).into(), balance_factor: self.balance_factor })
+        let entries = self.fill(list);
+        let (least, most) = hashing::extremes(list, entries.iter().copied());
+        let sizes = [("maglev_lb.min_entries_per_host", least), ("maglev_lb.max_entries_per_host", most)];
+        Box::new(Table { entries: entries.into(), balance_factor: self.balance_factor, sizes })
     }
 
     fn by_hash(&self) -> bool {
@@ -102,6 +106,10 @@ impl Balancer for Table {
         let at = (hash ^ again).checked_rem(self.entries.len() as u64)?;
         let host = *self.entries.get(at as usize)? as usize;
         Some(hashing::bounded(list, host, hash, self.balance_factor))
+    }
+
+    fn sizes(&self) -> &[(&'static str, u64)] {
+        &self.sizes
     }
 }
 

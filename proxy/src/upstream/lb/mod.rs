@@ -25,7 +25,7 @@ pub(crate) mod bench;
 mod golden;
 
 pub use crate::live::balance::{Cursor, PickContext};
-pub use pick::{dropped, pick};
+pub use pick::pick;
 
 use crate::live::balance::SharedPolicy;
 use crate::model::cluster::LbPolicy;

@@ -1,7 +1,5 @@
 //! The pick: priority, panic, locality, then the policy (spec 3.2).
 
-use crate::base::Name;
-use crate::base::rng::Rng;
 use crate::live::balance::PickContext;
 use crate::live::host::Host;
 use crate::live::hostset::{HostList, HostSet};
@@ -27,13 +25,6 @@ pub fn pick<'s>(set: &'s HostSet, ctx: &PickContext<'_>) -> Option<&'s Arc<Host>
         }
     }
     once(set, ctx, hash, ctx.avoid_attempts)
-}
-
-/// Shall this request be dropped, and under which category (EDS `drop_overloads`; 503, counted as
-/// `upstream_rq_drop_overload`)?
-pub fn dropped<'s>(set: &'s HostSet, rng: &Rng) -> Option<&'s Name> {
-    let mut shares = set.members.drops.iter();
-    shares.find(|(_, millionths)| rng.below(1_000_000) < u64::from(*millionths)).map(|(category, _)| category)
 }
 
 /// The hash that priority and policy go by: the request's where the policy goes by hash, else random.
@@ -179,18 +170,6 @@ mod tests {
         assert_eq!(bench.live.version(), 2);
         bench.publish_all(vec![locality(18001, 0, 0, &[(2, BAD), (1, 0)])]);
         assert_eq!(bench.live.version(), 3);
-    }
-
-    #[test]
-    fn shares_of_requests_are_dropped() {
-        let bench = bench();
-        let drops = Box::new([("lb".into(), 100_000), ("throttle".into(), 500_000)]);
-        let rest = crate::live::hostset::Members { drops, ..Default::default() };
-        bench.live.publish(vec![locality(18001, 0, 0, &[(1, 0)])], rest, bench.settings.clone(), true);
-        let set = bench.set();
-        let seen: Vec<_> = (0..20_000).map(|_| dropped(&set, &bench.rng).map(|c| c.to_string())).collect();
-        near(seen.iter().filter(|c| c.as_deref() == Some("lb")).count(), 2000, 20_000);
-        near(seen.iter().filter(|c| c.as_deref() == Some("throttle")).count(), 9000, 20_000);
     }
 
     #[test]

@@ -23,11 +23,19 @@ struct Ring {
     /// Place on the ring and index of the host, in order of place.
     places: Box<[(u64, u32)]>,
     balance_factor: u32,
+    sizes: [(&'static str, u64); 3],
 }
 
 impl Policy for RingHash {
     fn over(&self, list: &HostList) -> Box<dyn Balancer> {
-        Box::new(Ring { places: self.places(list).into(), balance_factor: self.balance_factor })
+        let places = self.places(list);
+        let (least, most) = hashing::extremes(list, places.iter().map(|(_, host)| *host));
+        let sizes = [
+            ("ring_hash_lb.size", places.len() as u64),
+            ("ring_hash_lb.min_hashes_per_host", least),
+            ("ring_hash_lb.max_hashes_per_host", most),
+        ];
+        Box::new(Ring { places: places.into(), balance_factor: self.balance_factor, sizes })
     }
 
     fn by_hash(&self) -> bool {
@@ -71,6 +79,10 @@ impl Balancer for Ring {
         };
         let (_, host) = self.places.get(at.saturating_add(attempt as usize).checked_rem(len)?)?;
         Some(hashing::bounded(list, *host as usize, hash, self.balance_factor))
+    }
+
+    fn sizes(&self) -> &[(&'static str, u64)] {
+        &self.sizes
     }
 }
 
