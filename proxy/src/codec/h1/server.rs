@@ -172,11 +172,12 @@ impl Server {
         }
     }
 
-    /// Buffers an interim response (100).
+    /// Buffers an interim response (100); the next flush does not wait for the end of the turn.
     pub fn send_interim(&mut self, status: u16, headers: &HeaderBlock) {
         let head = ResponseHead { status, headers: headers.clone(), end: true };
         if self.answering.protocol != Protocol::Http10 {
             write::response(self.writer.output.buffer(), &head, Answering { close: false, ..self.answering });
+            self.writer.urgent = true;
         }
     }
 
@@ -232,7 +233,7 @@ impl Server {
 
     /// Writes what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.output.poll_flush(&mut self.io, cx)
+        self.writer.poll_flush(&mut self.io, cx)
     }
 
     /// Was the response head handed over?
@@ -240,10 +241,10 @@ impl Server {
         self.head_sent
     }
 
-    /// Ends the write side and reads (bounded by the caller's time) until the client closes, so that it can read
+    /// Writes what is buffered, ends the write side and reads (bounded by the caller's time) until the client closes, so that it can read
     /// our last bytes before a reset.
     pub fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if ready!(self.io.poll_shutdown(cx)).is_err() || self.reader.ended {
+        if ready!(self.poll_shutdown(cx)).is_err() || self.reader.ended {
             return Poll::Ready(());
         }
         loop {
@@ -255,8 +256,9 @@ impl Server {
         }
     }
 
-    /// Ends the write side.
+    /// Ends the write side behind what is buffered.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
         self.io.poll_shutdown(cx)
     }
 
