@@ -62,8 +62,8 @@ pub struct Exchange<'d> {
     pub down: Downstream<'d>,
     /// The request head; headers move to the record at the end.
     pub request: RequestHead,
-    /// What is remembered.
-    pub record: Record,
+    /// What is remembered; boxed, for it is large and the exchange moves.
+    pub record: Box<Record>,
     /// The connection manager.
     pub manager: Rc<ManagerCell>,
     /// The worker.
@@ -88,7 +88,7 @@ impl<'d> Exchange<'d> {
     pub fn new(
         down: Downstream<'d>,
         request: RequestHead,
-        record: Record,
+        record: Box<Record>,
         manager: Rc<ManagerCell>,
         worker: Rc<Worker>,
         alarm: &'d mut Alarm,
