@@ -407,6 +407,8 @@ impl<'d> Exchange<'d> {
         match self.down.poll_flush(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(forward::Broken::Interrupted(Interrupt::Gone))),
+            // It leaves at the end of the turn: an answer to a time that is over would else meet that time again.
+            Poll::Pending if self.down.is_due() => Poll::Pending,
             Poll::Pending => self.poll_deadlines(cx).map(|i| Err(forward::Broken::Interrupted(i))),
         }
     }

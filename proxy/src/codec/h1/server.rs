@@ -220,6 +220,11 @@ impl Server {
         !self.writer.output.is_stuck()
     }
 
+    /// Is something buffered that leaves at the end of the turn? The task that flushed is woken then.
+    pub fn is_due(&self) -> bool {
+        self.writer.end.is_awaited()
+    }
+
     /// Is everything written that was handed over?
     pub fn flushed(&self) -> bool {
         self.writer.output.is_empty()
