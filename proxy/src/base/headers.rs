@@ -35,6 +35,8 @@ struct Entry {
 pub struct HeaderBlock {
     buf: Vec<u8>,
     entries: Vec<Entry>,
+    /// The ids among the entries: most lookups are for what is absent.
+    present: u128,
 }
 
 fn range(start: u32, len: u32) -> Range<usize> {
@@ -62,7 +64,7 @@ impl HeaderBlock {
 
     /// An empty block over bytes that were received; entries are then added with [`HeaderBlock::index`].
     pub fn over(buf: Vec<u8>) -> Self {
-        HeaderBlock { buf, entries: Vec::with_capacity(USUAL_FIELDS) }
+        HeaderBlock { buf, entries: Vec::with_capacity(USUAL_FIELDS), present: 0 }
     }
 
     /// [`HeaderBlock::over`] a copy, with room for what a proxy adds.
@@ -75,7 +77,7 @@ impl HeaderBlock {
     /// Adds a field that already stands in the buffer. `canonical_end` is the end of its line when the bytes from
     /// `name` on are exactly `name: value\r\n`. Ranges outside the buffer read as empty.
     pub fn index(&mut self, id: Id, name: Range<usize>, value: Range<usize>, canonical_end: Option<usize>) {
-        self.entries.push(Entry {
+        self.push(Entry {
             name: name.start as u32,
             name_len: name.len() as u32,
             value: value.start as u32,
@@ -83,6 +85,16 @@ impl HeaderBlock {
             line_end: canonical_end.unwrap_or(0) as u32,
             id,
         });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        self.present |= entry.id.bit();
+        self.entries.push(entry);
+    }
+
+    /// After fields have gone.
+    fn look_again(&mut self) {
+        self.present = self.entries.iter().fold(0, |present, e| present | e.id.bit());
     }
 
     fn slice(&self, start: u32, len: u32) -> &[u8] {
@@ -113,6 +125,9 @@ impl HeaderBlock {
 
     /// First value of a well-known name.
     pub fn get(&self, id: Id) -> Option<&[u8]> {
+        if !self.has(id) {
+            return None;
+        }
         self.entries.iter().find(|e| e.id == id).map(|e| self.slice(e.value, e.value_len))
     }
 
@@ -133,12 +148,13 @@ impl HeaderBlock {
 
     /// All values of a well-known name, in order.
     pub fn all_of(&self, id: Id) -> impl Iterator<Item = &[u8]> + '_ {
-        self.entries.iter().filter(move |e| e.id == id).map(move |e| self.slice(e.value, e.value_len))
+        let entries: &[Entry] = if self.has(id) { &self.entries } else { &[] };
+        entries.iter().filter(move |e| e.id == id).map(move |e| self.slice(e.value, e.value_len))
     }
 
     /// Is the name present?
     pub fn has(&self, id: Id) -> bool {
-        self.entries.iter().any(|e| e.id == id)
+        self.present & id.bit() != 0
     }
 
     /// Every field in order: id, name as spelled, value.
@@ -175,6 +191,7 @@ impl HeaderBlock {
             return None;
         }
         let start = self.buf.len() as u32;
+        self.buf.reserve(added);
         self.buf.extend_from_slice(name);
         self.buf.extend_from_slice(b": ");
         let value_start = self.buf.len() as u32;
@@ -195,7 +212,7 @@ impl HeaderBlock {
     pub fn append(&mut self, name: &HeaderName, value: &[u8]) {
         let clean = clean(value);
         if let Some(entry) = self.write(name.id(), name.as_str().as_bytes(), &clean) {
-            self.entries.push(entry);
+            self.push(entry);
         }
     }
 
@@ -212,13 +229,15 @@ impl HeaderBlock {
 
     /// [`HeaderBlock::append_received`] for name and value that are known to be valid.
     pub fn append_valid(&mut self, name: &[u8], value: &[u8]) {
-        let entry = self.write(Id::of(name), name, value);
-        self.entries.extend(entry);
+        if let Some(entry) = self.write(Id::of(name), name, value) {
+            self.push(entry);
+        }
     }
 
     /// Sets a field: the first one keeps its place and spelling, others of the name go; appended when absent.
     pub fn set(&mut self, name: &HeaderName, value: &[u8]) {
-        let Some(at) = self.entries.iter().position(|e| e.is(self, name)) else {
+        let place = || self.entries.iter().position(|e| e.is(self, name));
+        let Some(at) = self.has(name.id()).then(place).flatten() else {
             return self.append(name, value);
         };
         let clean = clean(value);
@@ -254,6 +273,7 @@ impl HeaderBlock {
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|e| !e.is(self, name));
         self.entries = entries;
+        self.look_again();
         self.entries.len() != before
     }
 
@@ -263,7 +283,18 @@ impl HeaderBlock {
             return false;
         }
         self.entries.retain(|e| e.id != id);
+        self.present &= !id.bit();
         true
+    }
+
+    /// Removes every field of some well-known names.
+    #[inline]
+    pub fn remove_ids(&mut self, ids: &[Id]) {
+        let gone = ids.iter().fold(0, |set, id| set | id.bit());
+        if self.present & gone != 0 {
+            self.entries.retain(|e| gone & e.id.bit() == 0);
+            self.present &= !gone;
+        }
     }
 
     /// Keeps the fields for which `keep(id, name, value)` holds.
@@ -271,6 +302,7 @@ impl HeaderBlock {
         let mut entries = std::mem::take(&mut self.entries);
         entries.retain(|e| keep(e.id, self.slice(e.name, e.name_len), self.slice(e.value, e.value_len)));
         self.entries = entries;
+        self.look_again();
     }
 
     /// Writes every field that is no pseudo-header as HTTP/1 lines (`Name: value\r\n`), keeping spelling and order;
@@ -333,10 +365,12 @@ fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
 
 /// Bytes that would end a line become spaces.
 fn clean(value: &[u8]) -> std::borrow::Cow<'_, [u8]> {
-    if value.iter().all(|b| !matches!(b, b'\r' | b'\n' | 0)) {
+    let ends = |b: u8| (b == b'\r') | (b == b'\n') | (b == 0);
+    // Without a way out of the loop many bytes are tested at once.
+    if !value.iter().fold(false, |found, b| found | ends(*b)) {
         return value.into();
     }
-    value.iter().map(|b| if matches!(b, b'\r' | b'\n' | 0) { b' ' } else { *b }).collect::<Vec<u8>>().into()
+    value.iter().map(|b| if ends(*b) { b' ' } else { *b }).collect::<Vec<u8>>().into()
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::LazyLock;
 
 macro_rules! ids {
     ($($variant:ident = $name:literal),+ $(,)?) => {
@@ -60,33 +59,67 @@ ids! {
     Traceparent = "traceparent", Tracestate = "tracestate",
 }
 
-/// 512 slots of at most 4 ids each, keyed by length, first and last byte.
-static TABLE: LazyLock<Vec<Vec<Id>>> = LazyLock::new(|| {
-    let mut table = vec![Vec::new(); 512];
-    for id in Id::ALL {
-        if let Some(slot) = slot(id.as_str().as_bytes()).and_then(|at| table.get_mut(at)) {
-            slot.push(*id);
-        }
+/// Slots of the name table, keyed by length, first and last byte.
+const SLOTS: usize = 512;
+
+/// Most names of one slot (checked where the table is made: at compile time).
+const SLOT: usize = 4;
+
+type Known = (&'static [u8], Id);
+
+/// The well-known names by slot, `host` too; empty names fill up.
+static TABLE: [[Known; SLOT]; SLOTS] = {
+    let mut table = [[(&[] as &[u8], Id::Other); SLOT]; SLOTS];
+    add(&mut table, b"host", Id::Authority);
+    let mut i = 0;
+    while i < Id::ALL.len() {
+        add(&mut table, Id::ALL[i].as_str().as_bytes(), Id::ALL[i]);
+        i += 1;
     }
     table
-});
+};
 
-fn slot(name: &[u8]) -> Option<usize> {
-    let (first, last) = (name.first()?, name.last()?);
-    let mix = (usize::from(first | 0x20) * 7) ^ (usize::from(last | 0x20) * 31) ^ (name.len() * 5);
-    Some(mix & 511)
+const fn add(table: &mut [[Known; SLOT]; SLOTS], name: &'static [u8], id: Id) {
+    let slot = &mut table[slot(name[0], name[name.len() - 1], name.len())];
+    let mut free = 0;
+    while !slot[free].0.is_empty() {
+        free += 1;
+    }
+    slot[free] = (name, id);
+}
+
+const fn slot(first: u8, last: u8, len: usize) -> usize {
+    let mix = ((first | 0x20) as usize * 7) ^ ((last | 0x20) as usize * 31) ^ (len.wrapping_mul(5));
+    mix % SLOTS
+}
+
+/// Are the bytes a known (lower-case) name in any case? Eight at a time: with bit 5 set they must be the name's, and
+/// no control character may have become so (names hold no byte that another visible one is folded to).
+fn folds_to(name: &[u8], known: &[u8]) -> bool {
+    const BIT: u64 = 0x2020_2020_2020_2020;
+    const VISIBLE: u64 = 0x0101_0101_0101_0101;
+    let (chunks, rest) = name.as_chunks::<8>();
+    let (known_chunks, known_rest) = known.as_chunks::<8>();
+    let same = |(a, b): (&[u8; 8], &[u8; 8])| {
+        let (a, b) = (u64::from_ne_bytes(*a), u64::from_ne_bytes(*b));
+        a | BIT == b && ((a >> 5) | (a >> 6)) & VISIBLE == VISIBLE
+    };
+    name.len() == known.len()
+        && chunks.iter().zip(known_chunks).all(same)
+        && rest.iter().zip(known_rest).all(|(a, b)| a | 0x20 == *b && a & 0x60 != 0)
 }
 
 impl Id {
     /// The id of a name in any case; `host` and `:authority` are the same header. `Id::Other` when unknown.
     pub fn of(name: &[u8]) -> Id {
-        if name.len() == 4 && name.eq_ignore_ascii_case(b"host") {
-            return Id::Authority;
-        }
-        let found = slot(name).and_then(|at| TABLE.get(at));
-        let known =
-            found.and_then(|ids| ids.iter().find(|id| id.as_str().as_bytes().eq_ignore_ascii_case(name)));
-        known.copied().unwrap_or(Id::Other)
+        let (Some(first), Some(last)) = (name.first(), name.last()) else { return Id::Other };
+        let mut slot = TABLE.get(slot(*first, *last, name.len())).into_iter().flatten();
+        slot.find(|(known, _)| folds_to(name, known)).map_or(Id::Other, |(_, id)| *id)
+    }
+
+    /// Bit of the id in a set of ids.
+    pub(super) const fn bit(self) -> u128 {
+        1 << (self as u8)
     }
 
     /// Is it a pseudo-header (`:path`, ...)? `:authority` counts although HTTP/1 writes it as `Host`.
@@ -189,7 +222,9 @@ mod tests {
         }
         assert_eq!(Id::of(b"Host"), Id::Authority);
         assert_eq!(Id::of(b"x-custom"), Id::Other);
-        assert_eq!(Id::of(b""), Id::Other);
+        for other in [&b""[..], b"hosu", b"\x48OST\0", b"content\x0dtype", b"content_type", b"content-typ"] {
+            assert_eq!(Id::of(other), Id::Other, "{other:?}");
+        }
     }
 
     #[test]

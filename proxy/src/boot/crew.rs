@@ -2,18 +2,20 @@
 
 use crate::base::Name;
 use crate::base::addr::Address;
+use crate::base::clock;
 use crate::control::{Opened, Socket, Workers};
 use crate::http::connection;
 use crate::listen::{Acceptors, accept::Listening};
 use crate::live;
 use crate::live::permit::Kind;
 use crate::model::snapshot::{Published, Snapshot};
+use crate::transport::turn;
 use crate::upstream::Worker;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
+use tokio::runtime::LocalOptions;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::task::LocalSet;
 
 /// What a worker is told. The channel has no bound of its own: its length is that of the changes made by `control`
 /// (a publication or a socket each) and of the few drains.
@@ -40,12 +42,27 @@ impl Crew {
         let mut crew = Crew { orders: Vec::new() };
         for index in 0..count {
             let (orders, inbox) = unbounded_channel();
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let published = published.clone();
-            std::thread::Builder::new().name(format!("wrk:{index}")).spawn(move || {
+            let (tell, told) = mpsc::channel();
+            let thread = std::thread::Builder::new().name(format!("wrk:{index}"));
+            thread.spawn(move || {
                 live::worker::enter(index);
-                LocalSet::new().block_on(&runtime, work(index, published, inbox));
+                clock::keep();
+                let made = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .on_thread_unpark(clock::forget)
+                    .build_local(LocalOptions::default());
+                let (made, runtime) = match made {
+                    Ok(runtime) => (Ok(()), Some(runtime)),
+                    Err(error) => (Err(error), None),
+                };
+                // `start` waits for it.
+                let _ = tell.send(made);
+                if let Some(runtime) = runtime {
+                    runtime.block_on(work(index, published, inbox));
+                }
             })?;
+            told.recv().map_err(io::Error::other)??;
             crew.orders.push(orders);
         }
         Ok(Arc::new(crew))
@@ -93,6 +110,7 @@ impl Workers for Crew {
 async fn work(index: usize, published: Arc<Published>, mut inbox: UnboundedReceiver<Order>) {
     let worker = Worker::enter(published);
     let acceptors = Rc::new(Acceptors::default());
+    tokio::task::spawn_local(turn::run());
     tokio::task::spawn_local(worker.clone().sweep());
     let yielding = worker.clone();
     tokio::task::spawn_local(live::wake::serve(index, move |breakers, kind| {

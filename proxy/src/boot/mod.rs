@@ -75,6 +75,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;
     tracing::info!(workers, "serving");
+    weir_sys::give_back_memory();
     shutdown.wait()
 }
 

@@ -127,6 +127,14 @@ impl Downstream<'_> {
         }
     }
 
+    /// Is something buffered that leaves at the end of the turn? The task that flushed is woken then.
+    pub fn is_due(&self) -> bool {
+        match self {
+            Downstream::H1(s) => s.is_due(),
+            Downstream::H2(_) => false,
+        }
+    }
+
     /// Sends what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

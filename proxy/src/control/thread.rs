@@ -13,12 +13,15 @@ use crate::model::snapshot::Published;
 use prost::Message;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 /// Most commands that wait for the control thread; further senders wait.
 const MAX_COMMANDS: usize = 64;
+
+/// After so long without work the memory that it took is given back.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What others ask of the control thread.
 enum Command {
@@ -213,6 +216,7 @@ fn run(state: State, inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: Sy
 }
 
 async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
+    let mut worked = false;
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
@@ -220,7 +224,13 @@ async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: 
                 Some(command) => obey(&mut state, command, bootstrap, since),
             },
             asked = registry::asked() => state.materialise(&asked),
+            () = tokio::time::sleep(QUIET), if worked => {
+                weir_sys::give_back_memory();
+                worked = false;
+                continue;
+            }
         }
+        worked = true;
     }
 }
 

@@ -326,7 +326,7 @@ impl Http1 {
         } else if worn {
             server.set_close();
         }
-        let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
+        let mut record = Box::new(Record::new(self.conn.facts.clone(), clock::now(), clock::wall()));
         record.stream_id = next_stream_id();
         record.moments.request_headers_received = Some(std::time::Duration::ZERO);
         let mut exchange = Exchange::new(
@@ -377,13 +377,19 @@ impl Http1 {
 
     /// Ends our side, and waits a little for the client's end, so that it can read our last bytes before a reset.
     async fn linger(&mut self, server: &mut Server) {
-        let Some(wait) = self.manager.config.delayed_close_timeout else { return };
-        let by = clock::now() + wait;
+        let delay = self.manager.config.delayed_close_timeout;
+        let by = clock::now() + delay.unwrap_or(GOODBYE);
         poll_fn(|cx| {
             if !server.flushed() {
-                return Poll::Ready(());
+                let flushed = server.poll_flush(cx).is_ready();
+                if !server.drained() {
+                    return Poll::Ready(());
+                }
+                if !flushed {
+                    return self.alarm.poll_at(cx, Some(by));
+                }
             }
-            if server.poll_linger(cx).is_ready() {
+            if delay.is_none() || server.poll_linger(cx).is_ready() {
                 return Poll::Ready(());
             }
             let late = self.alarm.poll_at(cx, Some(by));

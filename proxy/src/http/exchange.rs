@@ -62,8 +62,8 @@ pub struct Exchange<'d> {
     pub down: Downstream<'d>,
     /// The request head; headers move to the record at the end.
     pub request: RequestHead,
-    /// What is remembered.
-    pub record: Record,
+    /// What is remembered; boxed, for it is large and the exchange moves.
+    pub record: Box<Record>,
     /// The connection manager.
     pub manager: Rc<ManagerCell>,
     /// The worker.
@@ -88,7 +88,7 @@ impl<'d> Exchange<'d> {
     pub fn new(
         down: Downstream<'d>,
         request: RequestHead,
-        record: Record,
+        record: Box<Record>,
         manager: Rc<ManagerCell>,
         worker: Rc<Worker>,
         alarm: &'d mut Alarm,
@@ -412,6 +412,8 @@ impl<'d> Exchange<'d> {
         match self.down.poll_flush(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(forward::Broken::Interrupted(Interrupt::Gone))),
+            // It leaves at the end of the turn: an answer to a time that is over would else meet that time again.
+            Poll::Pending if self.down.is_due() => Poll::Pending,
             Poll::Pending => self.poll_deadlines(cx).map(|i| Err(forward::Broken::Interrupted(i))),
         }
     }

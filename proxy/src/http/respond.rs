@@ -58,10 +58,7 @@ fn imf_date(second: u64) -> [u8; 29] {
 /// Drops what belonged to the upstream's connection, before mutations: fields of that name which the configuration
 /// adds go out (Envoy since 1.38).
 pub fn strip_keep_alive(headers: &mut HeaderBlock) {
-    let own = |id: Id| matches!(id, Id::KeepAlive | Id::ProxyConnection);
-    if headers.iter().any(|(id, _, _)| own(id)) {
-        headers.retain(|id, _, _| !own(id));
-    }
+    headers.remove_ids(&[Id::KeepAlive, Id::ProxyConnection]);
 }
 
 /// Completes a response head. `local`: it is our own.
@@ -69,14 +66,10 @@ pub fn complete(x: &mut Exchange<'_>, head: &mut ResponseHead, local: bool) {
     let manager = &x.manager.config;
     let headers = &mut head.headers;
     let upgrade = head.status == 101 && is_upgrade(headers) && is_upgrade(&x.request.headers);
-    let drop = |id: Id| match id {
-        Id::Connection | Id::Upgrade => !upgrade,
-        Id::TransferEncoding => true,
-        _ => false,
-    };
-    if headers.iter().any(|(id, _, _)| drop(id)) {
-        headers.retain(|id, _, _| !drop(id));
+    if !upgrade {
+        headers.remove_ids(&[Id::Connection, Id::Upgrade]);
     }
+    headers.remove_ids(&[Id::TransferEncoding]);
     if local || !headers.has(Id::Date) {
         with_date(|date| headers.set_id(Id::Date, date));
     }

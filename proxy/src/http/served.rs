@@ -93,7 +93,7 @@ async fn run(inbox: Rc<Inbox>) {
 /// One stream, to its log line.
 async fn one(arrived: Arrived) {
     let Arrived { mut stream, head, facts, manager, worker, buffer_limit } = arrived;
-    let record = record(facts);
+    let record = Box::new(record(facts));
     let mut alarm = Alarm::take();
     let down = Downstream::H2(&mut stream);
     let mut exchange = Exchange::new(down, head, record, manager.clone(), worker, &mut alarm, buffer_limit);

@@ -59,6 +59,9 @@ impl HeaderOps {
 
     /// Changes a request's headers. `%REQ()%` reads `headers` as they are before this level, without the removed ones.
     pub fn apply_request(&self, headers: &mut HeaderBlock, record: &Record) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(headers);
         let values = self.rendered(&Input::running(record, headers, None));
         self.add_to(headers, values);
@@ -66,6 +69,9 @@ impl HeaderOps {
 
     /// Changes a response's headers. `%RESP()%` reads `headers`, `%REQ()%` the request given.
     pub fn apply_response(&self, headers: &mut HeaderBlock, request: &HeaderBlock, record: &Record) {
+        if self.is_empty() {
+            return;
+        }
         self.remove_from(headers);
         let values = self.rendered(&Input::running(record, request, Some(headers)));
         self.add_to(headers, values);

@@ -3,10 +3,7 @@
 use super::Io;
 use super::scratch;
 use std::io::{self, IoSlice};
-use std::task::{Context, Poll, ready};
-
-/// Bodies up to this size are copied behind what is buffered.
-const COPIED: usize = 4 << 10;
+use std::task::{Context, Poll};
 
 /// Unwritten bytes of a connection; what stays after a write is charged to the worker.
 #[derive(Debug, Default)]
@@ -35,29 +32,22 @@ impl Output {
 
     /// The buffer to append to.
     pub fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.buf.capacity() == 0 {
+            self.buf = scratch::room();
+        }
         &mut self.buf
     }
 
     /// Appends.
     pub fn push(&mut self, bytes: &[u8]) {
-        self.buf.extend_from_slice(bytes);
+        if !bytes.is_empty() {
+            self.buffer().extend_from_slice(bytes);
+        }
     }
 
     /// Writes what is buffered and then `body` and `tail`, as far as the socket takes it now; the rest is kept.
     /// Errors are the socket's.
     pub fn write(&mut self, io: &mut Io, cx: &mut Context<'_>, body: &[u8], tail: &[u8]) -> io::Result<()> {
-        if body.len().saturating_add(tail.len()) <= COPIED {
-            // One buffer and one plain write cost less than a vectored one.
-            self.buf.extend_from_slice(body);
-            self.buf.extend_from_slice(tail);
-            return match self.poll_flush(io, cx) {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    self.settle();
-                    Ok(())
-                }
-            };
-        }
         let mut done = 0usize;
         let total = self.len().saturating_add(body.len()).saturating_add(tail.len());
         while done < total {
@@ -94,15 +84,15 @@ impl Output {
         let pending = self.len();
         let rest = done.saturating_sub(pending);
         self.at = self.at.saturating_add(done.min(pending));
-        self.buf.extend_from_slice(body.get(rest.min(body.len())..).unwrap_or_default());
+        self.push(body.get(rest.min(body.len())..).unwrap_or_default());
         let rest = rest.saturating_sub(body.len());
-        self.buf.extend_from_slice(tail.get(rest.min(tail.len())..).unwrap_or_default());
+        self.push(tail.get(rest.min(tail.len())..).unwrap_or_default());
         self.settle();
     }
 
     fn settle(&mut self) {
         if self.is_empty() {
-            self.buf = Vec::new();
+            scratch::leave_room(std::mem::take(&mut self.buf));
             self.at = 0;
         }
         scratch::refund(self.charged);
@@ -113,11 +103,14 @@ impl Output {
     /// Writes until nothing is left.
     pub fn poll_flush(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
-            let n = ready!(io.poll_write(cx, self.buf.get(self.at..).unwrap_or_default()))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            match io.poll_write(cx, self.buf.get(self.at..).unwrap_or_default())? {
+                Poll::Ready(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(n) => self.at = self.at.saturating_add(n),
+                Poll::Pending => {
+                    self.settle();
+                    return Poll::Pending;
+                }
             }
-            self.at = self.at.saturating_add(n);
         }
         if !self.buf.is_empty() {
             self.settle();

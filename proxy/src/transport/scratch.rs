@@ -20,6 +20,26 @@ pub const MIN_READ: usize = 16 << 10;
 thread_local! {
     static FREE: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
     static RETAINED: Cell<usize> = const { Cell::new(0) };
+    static ROOMS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Write buffers kept by a worker for reuse, and the largest that is.
+const KEPT_ROOMS: usize = 64;
+const LARGEST_ROOM: usize = 64 << 10;
+
+/// An empty write buffer, with the room of an earlier one if there is one.
+pub fn room() -> Vec<u8> {
+    ROOMS.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Keeps a write buffer's room for the next message of any connection.
+pub fn leave_room(mut buffer: Vec<u8>) {
+    buffer.clear();
+    ROOMS.with_borrow_mut(|rooms| {
+        if rooms.len() < KEPT_ROOMS && (1..=LARGEST_ROOM).contains(&buffer.capacity()) {
+            rooms.push(buffer);
+        }
+    });
 }
 
 /// A read buffer of [`SCRATCH`] bytes; goes back to its worker's free list when dropped.

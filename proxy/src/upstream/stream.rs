@@ -107,6 +107,14 @@ impl Upstream {
         }
     }
 
+    /// Is something buffered that leaves at the end of the turn? The task that flushed is woken then.
+    pub fn is_due(&mut self) -> bool {
+        match self {
+            Upstream::H2(_) => false,
+            Upstream::H1(lease) => lease.client().is_some_and(|c| c.is_due()),
+        }
+    }
+
     /// The response head; interim ones come one by one. Cancel safe.
     pub fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<ResponseHead, Reset>> {
         match self {

@@ -1,7 +1,14 @@
 //! System calls that safe wrappers lack. The only crate that may use `unsafe`; each block says why it is sound.
 
+// Brings the allocator's library in.
+use libmimalloc_sys as _;
 use std::io;
 use std::mem::MaybeUninit;
+
+unsafe extern "C" {
+    /// The allocator's (mimalloc.h).
+    fn mi_collect(force: bool);
+}
 
 /// Raises the soft limit of open descriptors to the hard one; the old and the new soft limit.
 ///
@@ -41,6 +48,13 @@ pub fn affinity() -> io::Result<usize> {
     let set = unsafe { set.assume_init() };
     // SAFETY: CPU_COUNT only reads the set.
     usize::try_from(unsafe { libc::CPU_COUNT(&set) }).map_err(io::Error::other)
+}
+
+/// Gives the memory that this thread has freed back to the system. For the end of a large piece of work that is not
+/// soon done again (a configuration was compiled): the allocator itself waits for the thread's next allocations.
+pub fn give_back_memory() {
+    // SAFETY: the call takes no pointer and has no precondition; it touches free pages alone.
+    unsafe { mi_collect(true) };
 }
 
 #[cfg(test)]

@@ -95,6 +95,11 @@ impl Client {
         self.writer.poll_flush(&mut self.io, cx)
     }
 
+    /// Is something buffered that leaves at the end of the turn? The task that flushed is woken then.
+    pub fn is_due(&self) -> bool {
+        self.writer.end.is_awaited()
+    }
+
     /// Has a byte of the response arrived?
     pub fn response_started(&self) -> bool {
         self.response_started
@@ -199,8 +204,9 @@ impl Client {
         self.tunnel
     }
 
-    /// Ends the write side of a tunnel.
+    /// Ends the write side of a tunnel behind what is buffered.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
         self.io.poll_shutdown(cx)
     }
 }

@@ -6,7 +6,9 @@ use crate::base::names::Id;
 use crate::codec::message::{RequestHead, ResponseHead};
 use crate::failure::Failure;
 use crate::observe::record::Protocol;
+use memchr::memmem::Finder;
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 /// Most fields that are parsed without a heap list.
 const STACK_FIELDS: usize = 128;
@@ -39,10 +41,12 @@ pub struct Parsed<H> {
     pub keep_alive: bool,
 }
 
+static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+
 /// Where the head ends (after the empty line); `from` is where the search may start.
 pub fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    let at = memchr::memmem::find(bytes.get(from..)?, b"\r\n\r\n")?;
+    let at = END_OF_HEAD.find(bytes.get(from..)?)?;
     Some(from + at + 4)
 }
 

@@ -55,12 +55,14 @@ impl Reader {
         cx: &mut Context<'_>,
         most: usize,
     ) -> Poll<Result<BodyEvent<'_>, ReadError>> {
-        self.release();
+        self.use_up();
         loop {
             if let Some(trailers) = self.trailers.take() {
+                self.input.stash();
                 return Poll::Ready(Ok(BodyEvent::Trailers(trailers)));
             }
             if self.decoder.is_done() {
+                self.input.stash();
                 return Poll::Ready(Ok(BodyEvent::End));
             }
             if self.input.is_empty() {
@@ -95,7 +97,7 @@ impl Reader {
 
     /// Next bytes of a tunnel, as they come; lent until [`Reader::release`].
     pub fn poll_raw(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<BodyEvent<'_>, ReadError>> {
-        self.release();
+        self.use_up();
         if self.input.is_empty() {
             match ready!(self.input.poll_fill(io, cx, usize::MAX)) {
                 Ok(0) => {
@@ -113,10 +115,14 @@ impl Reader {
 
     /// Gives lent bytes back and keeps an exact copy of the rest.
     pub fn release(&mut self) {
+        self.use_up();
+        self.input.stash();
+    }
+
+    fn use_up(&mut self) {
         if self.lent > 0 {
             self.input.consume(self.lent);
             self.lent = 0;
         }
-        self.input.stash();
     }
 }

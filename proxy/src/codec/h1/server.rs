@@ -179,12 +179,13 @@ impl Server {
         }
     }
 
-    /// Buffers an interim response (100).
+    /// Buffers an interim response (100); the next flush does not wait for the end of the turn.
     pub fn send_interim(&mut self, status: u16, headers: &HeaderBlock) {
         let head = ResponseHead { status, headers: headers.clone(), end: true };
         if self.answering.protocol != Protocol::Http10 {
             let answering = Answering { close: false, ..self.answering };
             self.writer.head(|out| write::response(out, &head, answering));
+            self.writer.urgent = true;
         }
     }
 
@@ -227,6 +228,11 @@ impl Server {
         !self.writer.output.is_stuck()
     }
 
+    /// Is something buffered that leaves at the end of the turn? The task that flushed is woken then.
+    pub fn is_due(&self) -> bool {
+        self.writer.end.is_awaited()
+    }
+
     /// Is everything written that was handed over?
     pub fn flushed(&self) -> bool {
         self.writer.output.is_empty()
@@ -240,7 +246,7 @@ impl Server {
 
     /// Writes what is kept.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.output.poll_flush(&mut self.io, cx)
+        self.writer.poll_flush(&mut self.io, cx)
     }
 
     /// Bytes of the present exchange.
@@ -253,10 +259,10 @@ impl Server {
         self.head_sent
     }
 
-    /// Ends the write side and reads (bounded by the caller's time) until the client closes, so that it can read
+    /// Writes what is buffered, ends the write side and reads (bounded by the caller's time) until the client closes, so that it can read
     /// our last bytes before a reset.
     pub fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if ready!(self.io.poll_shutdown(cx)).is_err() || self.reader.ended {
+        if ready!(self.poll_shutdown(cx)).is_err() || self.reader.ended {
             return Poll::Ready(());
         }
         loop {
@@ -268,8 +274,9 @@ impl Server {
         }
     }
 
-    /// Ends the write side.
+    /// Ends the write side behind what is buffered.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_flush(cx))?;
         self.io.poll_shutdown(cx)
     }
 

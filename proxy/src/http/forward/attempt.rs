@@ -164,6 +164,9 @@ impl Attempt {
         if let Err(interrupt) = self.poll_request(x, plan, cx) {
             return Poll::Ready(Outcome::Interrupted(interrupt));
         }
+        if self.up.is_due() {
+            return Poll::Pending;
+        }
         loop {
             match self.up.poll_head(cx) {
                 Poll::Ready(Ok(head)) if head.status < 200 && head.status != 101 => {

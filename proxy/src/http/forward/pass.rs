@@ -163,7 +163,7 @@ fn poll_body(
             }
         }
         if x.response_ended {
-            return Poll::Ready(Ok(()));
+            return x.poll_drain(cx);
         }
         match attempt.up.poll_body(cx) {
             Poll::Ready(Ok(event)) => {
@@ -192,7 +192,7 @@ fn poll_slowly(
             return x.poll_waiting(cx).map(|i| Err(Broken::Interrupted(i)));
         }
         if x.response_ended {
-            return Poll::Ready(Ok(()));
+            return x.poll_drain(cx);
         }
         if !throttle.is_empty() {
             let Poll::Ready((slice, end)) = throttle.poll_slice(cx) else { return poll_pending(x, cx) };
@@ -244,7 +244,12 @@ fn up(x: &mut Exchange<'_>, attempt: &mut Attempt, cx: &mut Context<'_>) -> Resu
             }
         }
         match x.down.poll_body(cx, usize::MAX) {
-            Poll::Pending => return Ok(()),
+            Poll::Pending => {
+                return match attempt.up.poll_flush(cx) {
+                    Poll::Ready(Err(error)) => Err(broken(error)),
+                    Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+                };
+            }
             Poll::Ready(Ok(BodyEvent::Data(data, _))) => {
                 x.record.bytes_received =
                     x.record.bytes_received.saturating_add(data.as_slice().len() as u64);

@@ -137,30 +137,30 @@ fn scheme(headers: &mut HeaderBlock, manager: &ConnectionManager, record: &Recor
 }
 
 fn sanitise(headers: &mut HeaderBlock, edge: bool, routes: Option<&RouteConfig>) {
-    let drop = |id: Id| match id {
-        Id::EnvoyRetriableStatus
-        | Id::EnvoyRetriableHeaders
-        | Id::EnvoyRetryOn
-        | Id::EnvoyRetryGrpcOn
-        | Id::EnvoyMaxRetries
-        | Id::EnvoyAltStatName
-        | Id::EnvoyTimeout
-        | Id::EnvoyPerTryTimeout
-        | Id::EnvoyTimeoutAltResponse
-        | Id::EnvoyExpectedTimeout
-        | Id::EnvoyForceTrace
-        | Id::EnvoyIpTags
-        | Id::EnvoyOriginalUrl
-        | Id::EnvoyHedge => true,
-        Id::EnvoyDecorator
-        | Id::EnvoyDownstreamCluster
-        | Id::EnvoyDownstreamNode
-        | Id::EnvoyOriginalPath
-        | Id::EnvoyOriginalHost => edge,
-        _ => false,
-    };
-    if headers.iter().any(|(id, _, _)| drop(id)) {
-        headers.retain(|id, _, _| !drop(id));
+    headers.remove_ids(&[
+        Id::EnvoyRetriableStatus,
+        Id::EnvoyRetriableHeaders,
+        Id::EnvoyRetryOn,
+        Id::EnvoyRetryGrpcOn,
+        Id::EnvoyMaxRetries,
+        Id::EnvoyAltStatName,
+        Id::EnvoyTimeout,
+        Id::EnvoyPerTryTimeout,
+        Id::EnvoyTimeoutAltResponse,
+        Id::EnvoyExpectedTimeout,
+        Id::EnvoyForceTrace,
+        Id::EnvoyIpTags,
+        Id::EnvoyOriginalUrl,
+        Id::EnvoyHedge,
+    ]);
+    if edge {
+        headers.remove_ids(&[
+            Id::EnvoyDecorator,
+            Id::EnvoyDownstreamCluster,
+            Id::EnvoyDownstreamNode,
+            Id::EnvoyOriginalPath,
+            Id::EnvoyOriginalHost,
+        ]);
     }
     for name in routes.map_or(&[][..], |r| &r.internal_only_headers) {
         headers.remove(name);

@@ -191,18 +191,16 @@ fn hop_by_hop(headers: &mut HeaderBlock) {
             false => _ = headers.remove_id(Id::Te),
         }
     }
-    let drop = |id: Id| match id {
-        Id::Connection | Id::Upgrade => !upgrade,
-        Id::EnvoyInternal
-        | Id::KeepAlive
-        | Id::ProxyConnection
-        | Id::TransferEncoding
-        | Id::Http2Settings => true,
-        _ => false,
-    };
-    if headers.iter().any(|(id, _, _)| drop(id)) {
-        headers.retain(|id, _, _| !drop(id));
+    if !upgrade {
+        headers.remove_ids(&[Id::Connection, Id::Upgrade]);
     }
+    headers.remove_ids(&[
+        Id::EnvoyInternal,
+        Id::KeepAlive,
+        Id::ProxyConnection,
+        Id::TransferEncoding,
+        Id::Http2Settings,
+    ]);
     headers.join_lines(Id::Referer);
     if headers.get(Id::Referer).is_some_and(|value| !referer_is_valid(value)) {
         headers.remove_id(Id::Referer);

@@ -19,6 +19,21 @@ pub fn set(headers: &mut HeaderBlock, manager: &ConnectionManager, _record: &mut
     }
 }
 
+/// Every byte in hexadecimal.
+static HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut hex = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < hex.len() {
+        hex[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    hex
+};
+
+/// Where a UUID's bytes stand in its text.
+const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+
 /// A random UUID as text (RFC 9562 section 5.4).
 pub fn uuid() -> [u8; 36] {
     let (high, low) = rng::with(|rng| (rng.next_u64(), rng.next_u64()));
@@ -26,12 +41,9 @@ pub fn uuid() -> [u8; 36] {
     let bits = bits & !(0xf << 76) | (0x4 << 76);
     let bits = bits & !(0b11 << 62) | (0b10 << 62);
     let mut text = [b'-'; 36];
-    let mut shift = 128u32;
-    for (i, slot) in text.iter_mut().enumerate() {
-        if !matches!(i, 8 | 13 | 18 | 23) {
-            shift = shift.saturating_sub(4);
-            let digit = ((bits >> shift) & 15) as usize;
-            *slot = b"0123456789abcdef".get(digit).copied().unwrap_or(b'0');
+    for (byte, at) in bits.to_be_bytes().into_iter().zip(PLACES) {
+        if let Some(digits) = text.get_mut(at..).and_then(<[u8]>::first_chunk_mut) {
+            *digits = HEX[usize::from(byte)];
         }
     }
     text

@@ -49,7 +49,37 @@ fn has_scheme(target: &[u8]) -> bool {
 
 /// Characters that an authority may have (RFC 3986 section 3.2), without user information.
 pub fn valid_authority(authority: &[u8]) -> bool {
-    authority.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:[]%".contains(b))
+    const VALID: [bool; 256] = {
+        let mut valid = [false; 256];
+        let mut byte = 0u8;
+        while byte < 128 {
+            valid[byte as usize] = byte.is_ascii_alphanumeric()
+                || matches!(
+                    byte,
+                    b'-' | b'.'
+                        | b'_'
+                        | b'~'
+                        | b'!'
+                        | b'$'
+                        | b'&'
+                        | b'\''
+                        | b'('
+                        | b')'
+                        | b'*'
+                        | b'+'
+                        | b','
+                        | b';'
+                        | b'='
+                        | b':'
+                        | b'['
+                        | b']'
+                        | b'%'
+                );
+            byte += 1;
+        }
+        valid
+    };
+    authority.iter().all(|b| VALID[usize::from(*b)])
 }
 
 /// Is there a path that can be routed?
