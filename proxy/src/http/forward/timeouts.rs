@@ -16,7 +16,7 @@ pub struct Timeouts {
     pub per_try: Option<Duration>,
     /// One try without a byte.
     pub per_try_idle: Option<Duration>,
-    /// From the start of the stream; ends it with `max_duration_timeout`.
+    /// From the start of the stream, in the place of the connection manager's (0: unlimited).
     pub stream: Option<Duration>,
 }
 
@@ -55,20 +55,17 @@ impl Timeouts {
         let grpc = is_grpc(headers);
         let mut times = Timeouts { route: forward.timeout, ..Timeouts::default() };
         if let Some(limits) = &forward.max_stream_duration {
-            times.stream = limits.max.filter(|max| !max.is_zero());
-            if grpc && let Some(cap) = limits.grpc_timeout_max {
-                times.route = None;
-                times.stream = grpc_timeout(headers)
-                    .map(|wanted| {
-                        let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
-                        capped.saturating_sub(limits.grpc_timeout_offset)
-                    })
-                    .or(if cap.is_zero() { None } else { Some(cap) });
-                if let Some(time) = times.stream {
-                    headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
+            // These take the place of the route's timeout, whatever they say.
+            times.route = None;
+            times.stream = match (limits.grpc_timeout_max, grpc_timeout(headers)) {
+                (Some(cap), Some(wanted)) => {
+                    let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
+                    Some(capped.saturating_sub(limits.grpc_timeout_offset))
                 }
-            } else if grpc || limits.max.is_some() {
-                times.route = None;
+                _ => limits.max,
+            };
+            if let (true, Some(time)) = (grpc, times.stream.filter(|time| !time.is_zero())) {
+                headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
             }
         } else if let (true, Some((cap, offset))) = (grpc, forward.max_grpc_timeout) {
             times.old_grpc(cap, offset, headers);
