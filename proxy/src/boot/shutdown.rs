@@ -113,6 +113,7 @@ impl Shutdown {
         drain::close_idle();
         self.crew.stop_accepting(false);
         self.crew.drain();
+        log::expect_end();
         log::flush_all(LOG_FLUSH);
     }
 
