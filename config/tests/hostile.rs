@@ -111,6 +111,61 @@ fn a_thousand_rules_of_one_host_are_compared_in_time() {
     assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
 }
 
+/// An empty folder of this process, removed at the end.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("weir-hostile-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a temporary folder");
+        Self(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn devices_pipes_and_dangling_links_are_told_and_not_opened() {
+    let folder = Folder::new("devices");
+    std::os::unix::fs::symlink("/dev/zero", folder.0.join("a.yaml")).expect("a link");
+    std::os::unix::fs::symlink(folder.0.join("gone"), folder.0.join("b.yaml")).expect("a link");
+    std::os::unix::net::UnixListener::bind(folder.0.join("c.yaml")).expect("a socket");
+    std::fs::write(folder.0.join("d.yaml"), "kind: Note\n").expect("a file");
+    let start = Instant::now();
+    let read = read_paths(&[&folder.0]);
+    assert!(start.elapsed() < PATIENCE);
+    assert_eq!(read.sources.len(), 1);
+    let of =
+        |name: &str| read.diagnostics.iter().any(|d| d.code == "cannot-read" && d.message.contains(name));
+    assert!(of("a.yaml") && of("b.yaml") && of("c.yaml"), "{:?}", read.diagnostics);
+}
+
+#[test]
+fn a_large_file_is_refused_without_being_read() {
+    let folder = Folder::new("large");
+    let file = std::fs::File::create(folder.0.join("a.yaml")).expect("a file");
+    file.set_len(1 << 40).expect("a file with a hole");
+    let read = read_paths(&[&folder.0]);
+    assert!(read.diagnostics.iter().any(|d| d.code == "file-too-large"), "{:?}", read.diagnostics);
+}
+
+#[test]
+fn a_link_that_leads_back_up_is_left_out() {
+    let folder = Folder::new("loop");
+    std::fs::create_dir(folder.0.join("sub")).expect("a folder");
+    std::fs::write(folder.0.join("sub/a.yaml"), "kind: Note\n").expect("a file");
+    std::os::unix::fs::symlink(&folder.0, folder.0.join("sub/up")).expect("a link");
+    let read = read_paths(&[&folder.0]);
+    assert_eq!(read.sources.len(), 1, "{:?}", read.sources);
+    let codes: Vec<_> = read.diagnostics.iter().map(|d| &d.code[..]).collect();
+    assert_eq!(codes, ["link-loop"]);
+    assert!(!has_errors(&read.diagnostics));
+}
+
 /// A small generator (xorshift64*), so that a failure repeats.
 struct Dice(u64);
 

@@ -42,6 +42,8 @@ const CASES: &[(&str, u32, &str, &str)] = &[
     ("no-action", 8, "no-route", "redirect"),
     ("bad-redirect", 9, "bad-status", "308"),
     ("bad-percent", 11, "out-of-range", "100"),
+    ("bad-retry-on", 10, "unknown-value", "did you mean `gateway-error`?"),
+    ("bad-header", 12, "bad-header", "letters"),
     ("bad-port", 9, "bad-port", "65535"),
     ("duplicate-subset", 9, "duplicate-subset", "rename"),
     ("hash-two-keys", 9, "one-of", "httpHeaderName"),
@@ -69,6 +71,7 @@ const WARNINGS: &[(&str, u32, &str, &str)] = &[
     ("weight-missing", 12, "weight-missing", "weight"),
     ("host-not-served", 18, "host-not-served", "Gateway"),
     ("port-name", 7, "port-name", "http"),
+    ("pseudo-header", 10, "no-effect", "rewrite"),
     ("http2-error", 11, "field-not-obeyed", "httpStatus"),
     ("source-subnet", 8, "field-not-obeyed", ""),
 ];
@@ -140,6 +143,17 @@ fn reports_have_their_forms() {
     let result = &sarif["runs"][0]["results"][0];
     assert_eq!(result["ruleId"], "unknown-field");
     assert_eq!(result["locations"][0]["physicalLocation"]["region"]["startLine"], 8);
+}
+
+#[test]
+fn what_is_wrong_beside_a_misread_field_is_found_too() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: a}\nspec:\n  hosts: [reviews]\n  http:\n  - rout: [{destination: {host: reviews}}]\n  - timeout: 5\n    redirect: {redirectCode: 200}\n";
+    let (world, mut found) = World::read(&[("base.yaml", BASE), ("case.yaml", text)]);
+    found.extend(check::check(&world));
+    let errors = found.iter().filter(|finding| finding.severity == weir_config::Severity::Error);
+    let codes: Vec<&str> = errors.map(|finding| finding.code).collect();
+    // That the first rule does nothing is a consequence of its misspelt field, and not told.
+    assert_eq!(codes, ["unknown-field", "bad-duration", "bad-status"], "{}", render_text(&found));
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! `weirctl check`: every mistake in a set of files, in one run.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -63,7 +62,7 @@ impl Check {
         if read.sources.is_empty() && diagnostics.is_empty() {
             anyhow::bail!("no *.yaml, *.yml or *.json file in what was named");
         }
-        io::stdout().write_all(report.as_bytes())?;
+        crate::print(&report)?;
         let limit = if self.strict { Severity::Warning } else { Severity::Error };
         let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity >= limit);
         Ok(ExitCode::from(u8::from(failed)))

@@ -5,6 +5,7 @@ mod check;
 mod demo;
 mod render;
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,9 +32,18 @@ enum Command {
 fn main() -> ExitCode {
     let result = run(Arguments::parse().command);
     result.unwrap_or_else(|error| {
-        eprintln!("weirctl: {error:#}");
+        // Nobody may be listening any more; the exit code remains.
+        let _ = writeln!(io::stderr(), "weirctl: {error:#}");
         ExitCode::from(2)
     })
+}
+
+/// Writes to standard output. A reader that has closed the pipe has seen enough.
+fn print(text: &str) -> io::Result<()> {
+    match io::stdout().write_all(text.as_bytes()).and_then(|()| io::stdout().flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
 }
 
 /// Exit codes: 0 fine, 1 the answer is no, 2 the command could not be carried out.

@@ -82,10 +82,11 @@ impl Render {
         diagnostics.extend(found);
         diagnostics.extend(compiled.diagnostics.iter().cloned());
         sort(&mut diagnostics);
-        io::stderr().write_all(render_text(&diagnostics).as_bytes())?;
+        if !diagnostics.is_empty() {
+            io::stderr().write_all(render_text(&diagnostics).as_bytes())?;
+        }
         let pool = Pool::load().context("loading the descriptors")?;
-        serde_json::to_writer_pretty(io::stdout().lock(), &resources(&compiled, &pool))?;
-        writeln!(io::stdout())?;
+        crate::print(&format!("{:#}\n", resources(&compiled, &pool)))?;
         Ok(if has_errors(&diagnostics) { ExitCode::from(1) } else { ExitCode::SUCCESS })
     }
 }

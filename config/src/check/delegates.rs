@@ -48,7 +48,7 @@ pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>
     }
     for service in &world.virtual_services {
         let key = (service.meta.namespace.as_str(), service.meta.name.as_str());
-        if service.spec.hosts.is_empty() && !service.meta.broken && !referenced.contains(&key) {
+        if service.spec.hosts.is_empty() && !service.meta.broken() && !referenced.contains(&key) {
             let message = format!(
                 "{} has no hosts and nothing delegates to it: it has no effect",
                 service.meta.title()

@@ -1,6 +1,6 @@
 //! What the checks found.
 
-use crate::diag::{Diagnostic, Severity};
+use crate::diag::{Diagnostic, Location, Severity};
 use crate::yaml::{Sources, Span};
 
 /// Collects diagnostics.
@@ -21,6 +21,32 @@ impl<'w> Findings<'w> {
     #[must_use]
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {
         self.list
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Is there none?
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// Drops those behind the first `before` that could be a consequence of a mistake that was told: it lies within
+    /// what they speak of.
+    pub fn drop_consequences(&mut self, before: usize, mistakes: &[Span]) {
+        if mistakes.is_empty() {
+            return;
+        }
+        let told: Vec<Location> = mistakes.iter().filter_map(|span| self.sources.location(*span)).collect();
+        let own = |found: &Diagnostic| {
+            found.at.as_ref().is_some_and(|at| !told.iter().any(|mistake| at.encloses(mistake)))
+        };
+        let later = self.list.split_off(before.min(self.list.len()));
+        self.list.extend(later.into_iter().filter(own));
     }
 
     /// An error.

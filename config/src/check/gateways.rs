@@ -18,7 +18,7 @@ const PROTOCOLS: [&str; 8] = ["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "TCP", "MONGO
 pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
     let mut seen: HashMap<_, String> = HashMap::new();
     for gateway in &world.gateways {
-        if gateway.spec.servers.is_empty() && !gateway.meta.broken {
+        if gateway.spec.servers.is_empty() && !gateway.meta.broken() {
             let message = format!("{} has no servers", gateway.meta.title());
             findings.error("no-servers", gateway.spec.span, message, "add `servers:` with a port and hosts");
         }
@@ -75,7 +75,7 @@ fn one_server(server: &Server, gateway: &Resource<Gateway>, findings: &mut Findi
             remedy,
         );
     }
-    if server.hosts.is_empty() && !gateway.meta.broken {
+    if server.hosts.is_empty() && !gateway.meta.broken() {
         findings.error("no-hosts", server.span, "this server has no hosts", "add `hosts:`; [\"*\"] for all");
     }
     for host in &server.hosts {

@@ -11,6 +11,7 @@ mod destinations;
 mod duplicates;
 mod findings;
 mod gateways;
+mod headers;
 mod hosts;
 mod ingresses;
 mod load_balancers;
@@ -39,6 +40,7 @@ pub type Check = (&'static str, fn(&World, &Registry<'_>, &mut Findings<'_>));
 pub static CHECKS: &[Check] = &[
     ("duplicates", duplicates::check),
     ("virtual-service", virtual_service::check),
+    ("headers", headers::check),
     ("hosts", hosts::check),
     ("destinations", destinations::check),
     ("weights", weights::check),

@@ -24,8 +24,10 @@ pub(super) fn check(world: &World, registry: &Registry<'_>, findings: &mut Findi
     for service in &world.services {
         ports(&service.spec, findings);
     }
-    for entry in world.service_entries.iter().filter(|entry| !entry.meta.broken) {
+    for entry in &world.service_entries {
+        let before = findings.len();
         self::entry(&entry.spec, findings);
+        findings.drop_consequences(before, &entry.meta.mistakes);
     }
     for slice in &world.endpoint_slices {
         let Some(name) = slice.meta.labels.get(SERVICE_NAME_LABEL) else {

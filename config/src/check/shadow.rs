@@ -11,7 +11,7 @@ use crate::yaml::Span;
 pub const MAX_COMPARISONS: usize = 4_000_000;
 
 pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
-    for service in world.virtual_services.iter().filter(|service| !service.meta.broken) {
+    for service in world.virtual_services.iter().filter(|service| !service.meta.broken()) {
         http(&service.spec, findings);
         opaque(&service.spec, findings);
     }

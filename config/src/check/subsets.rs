@@ -22,7 +22,7 @@ pub(super) fn check(world: &World, registry: &Registry<'_>, findings: &mut Findi
             services.entry(host.to_ascii_lowercase()).or_default().push(Backing::Entry(entry));
         }
     }
-    for rule in world.destination_rules.iter().filter(|rule| !rule.meta.broken) {
+    for rule in world.destination_rules.iter().filter(|rule| !rule.meta.broken()) {
         let host = registry.resolve(&rule.spec.host, &rule.meta.namespace);
         let Some(endpoints) = services.get(&host).and_then(|backing| endpoints(backing, &labels)) else {
             continue;

@@ -5,16 +5,37 @@ use std::time::Duration;
 use super::{Findings, Registry};
 use crate::kinds::http_route::{HttpFault, HttpRedirect, HttpRetry, HttpRoute, Percent};
 use crate::kinds::virtual_service::VirtualService;
-use crate::read::Matcher;
+use crate::read::{Matcher, nearest};
 use crate::world::World;
 use crate::yaml::{Span, Spanned};
 
 /// Statuses of a redirect that data planes can send.
 const REDIRECTS: [u32; 6] = [0, 301, 302, 303, 307, 308];
 
+/// What `retryOn` may name (Istio's validation).
+const RETRY_ON: [&str; 16] = [
+    "5xx",
+    "gateway-error",
+    "reset",
+    "reset-before-request",
+    "connect-failure",
+    "retriable-4xx",
+    "refused-stream",
+    "retriable-status-codes",
+    "retriable-headers",
+    "envoy-ratelimited",
+    "http3-post-connect-failure",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
 pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
-    for service in world.virtual_services.iter().filter(|service| !service.meta.broken) {
+    for service in &world.virtual_services {
         let spec = &service.spec;
+        let before = findings.len();
         if spec.http.is_empty() && spec.tcp.is_empty() && spec.tls.is_empty() {
             let message = format!("{} has no rules", service.meta.title());
             findings.error("no-rules", spec.span, message, "add `http:`, `tls:` or `tcp:`");
@@ -25,6 +46,7 @@ pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>
             settings(rule, findings);
         }
         opaque(spec, findings);
+        findings.drop_consequences(before, &service.meta.mistakes);
     }
 }
 
@@ -177,6 +199,17 @@ fn retries(rule: &HttpRoute, retries: &HttpRetry, findings: &mut Findings<'_>) {
             "attempts cannot be negative",
             "write 0 for no retries",
         );
+    }
+    if let Some(words) = &retries.retry_on {
+        let known = |word: &str| word.parse::<u16>().is_ok() || RETRY_ON.contains(&word);
+        for word in words.split(',').map(str::trim).filter(|word| !word.is_empty() && !known(word)) {
+            let remedy = match nearest(word, &RETRY_ON) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("allowed are status codes and: {}", RETRY_ON.join(", ")),
+            };
+            let message = format!("`{word}` is nothing that can be retried on");
+            findings.error("unknown-value", words.span, message, remedy);
+        }
     }
     let none = retries.attempts.as_ref().is_none_or(|attempts| attempts.value == 0);
     let detailed = retries.per_try_timeout.is_some() || retries.retry_on.is_some();

@@ -57,6 +57,16 @@ pub struct Location {
     pub end_column: u32,
 }
 
+impl Location {
+    /// Does `other` lie within this place, or is it the same?
+    #[must_use]
+    pub fn encloses(&self, other: &Location) -> bool {
+        self.file == other.file
+            && (self.line, self.column) <= (other.line, other.column)
+            && (other.end_line, other.end_column) <= (self.end_line, self.end_column)
+    }
+}
+
 /// Source lines as they stand.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Excerpt {

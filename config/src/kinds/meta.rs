@@ -47,12 +47,17 @@ pub struct Meta {
     pub created: Option<String>,
     /// The whole document.
     pub span: Span,
-    /// Errors were reported while it was read: parts of it may be missing. Checks that would complain of what
-    /// is missing leave it alone.
-    pub broken: bool,
+    /// Where errors were reported while it was read: what stands there may be missing.
+    pub mistakes: Vec<Span>,
 }
 
 impl Meta {
+    /// Were there errors while it was read? Checks that would complain of what is missing leave it alone.
+    #[must_use]
+    pub fn broken(&self) -> bool {
+        !self.mistakes.is_empty()
+    }
+
     /// `Kind namespace/name`, for messages.
     #[must_use]
     pub fn title(&self) -> String {
@@ -93,7 +98,7 @@ impl Meta {
             annotations: raw.annotations,
             created: raw.creation_timestamp,
             span: document.span,
-            broken: false,
+            mistakes: Vec::new(),
         })
     }
 }

@@ -134,7 +134,7 @@ fn spec<T: Field>(document: &Node, mut meta: Meta, reader: &mut Reader<'_>, into
     let spec = object.field::<T>("spec", reader);
     object.close(reader);
     if let Some(spec) = spec {
-        meta.broken = reader.errors() > before;
+        meta.mistakes = reader.mistakes(before);
         into.push(Resource { meta, spec });
     }
 }
@@ -143,7 +143,7 @@ fn spec<T: Field>(document: &Node, mut meta: Meta, reader: &mut Reader<'_>, into
 fn body<T: Field>(document: &Node, mut meta: Meta, reader: &mut Reader<'_>, into: &mut Vec<Resource<T>>) {
     let before = reader.errors();
     if let Some(spec) = T::read(document, reader) {
-        meta.broken = reader.errors() > before;
+        meta.mistakes = reader.mistakes(before);
         into.push(Resource { meta, spec });
     }
 }

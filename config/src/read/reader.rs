@@ -20,19 +20,25 @@ pub struct Reader<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     path: Vec<Step>,
     pub(super) owners: Vec<Owner>,
-    errors: usize,
+    errors: Vec<Span>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader that reports into `diagnostics`.
     pub fn new(sources: &'a Sources, diagnostics: &'a mut Vec<Diagnostic>) -> Self {
-        Self { sources, diagnostics, path: Vec::new(), owners: Vec::new(), errors: 0 }
+        Self { sources, diagnostics, path: Vec::new(), owners: Vec::new(), errors: Vec::new() }
     }
 
     /// How many errors were reported.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.errors
+        self.errors.len()
+    }
+
+    /// Where errors were reported after the first `before`.
+    #[must_use]
+    pub fn mistakes(&self, before: usize) -> Vec<Span> {
+        self.errors.get(before..).unwrap_or_default().to_vec()
     }
 
     /// The place in the document, such as `spec.http[0].route`.
@@ -97,7 +103,7 @@ impl<'a> Reader<'a> {
     /// Reports anything at a place.
     pub fn report(&mut self, diagnostic: Diagnostic, span: Span) {
         if diagnostic.severity == Severity::Error {
-            self.errors = self.errors.saturating_add(1);
+            self.errors.push(span);
         }
         self.diagnostics.push(diagnostic.at(self.sources, span));
     }

@@ -1,6 +1,8 @@
 //! Reading files: the only place of this crate that touches the disk.
 
 use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::diag::Diagnostic;
@@ -8,11 +10,13 @@ use crate::yaml::MAX_FILE_BYTES;
 
 /// Most files that are read in one go.
 pub const MAX_FILES: usize = 20_000;
+/// Most bytes of all files that are read in one go.
+pub const MAX_BYTES: usize = 256 << 20;
 /// Most levels of folders.
 const MAX_FOLDERS: usize = 32;
 
 /// What was found on disk.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Read {
     /// Name and text of each file, in the order of names.
     pub sources: Vec<(String, String)>,
@@ -21,7 +25,8 @@ pub struct Read {
 }
 
 /// Reads files, and all `*.yaml`, `*.yml` and `*.json` below folders. Hidden files and folders are left out, as are
-/// links that lead back up. A file that is named itself is read whatever its name is.
+/// links that lead back up (with a warning). A file that is named itself is read whatever its name is; pipes and
+/// devices are never opened.
 #[must_use]
 pub fn read_paths<P: AsRef<Path>>(paths: &[P]) -> Read {
     let mut read = Read::default();
@@ -29,7 +34,7 @@ pub fn read_paths<P: AsRef<Path>>(paths: &[P]) -> Read {
     for path in paths {
         let path = path.as_ref();
         if path.is_dir() {
-            walk(path, 0, &mut files, &mut read.diagnostics);
+            walk(path, &mut Vec::new(), &mut files, &mut read.diagnostics);
         } else {
             files.insert(path.to_owned());
         }
@@ -40,22 +45,54 @@ pub fn read_paths<P: AsRef<Path>>(paths: &[P]) -> Read {
             .push(Diagnostic::error("too-many-files", message).remedy("name a folder with fewer files"));
         return read;
     }
+    let mut left = MAX_BYTES;
     for file in files {
-        match text(&file) {
-            Ok(text) => read.sources.push((file.display().to_string(), text)),
+        match text(&file, left) {
+            Ok(text) => {
+                left = left.saturating_sub(text.len());
+                read.sources.push((file.display().to_string(), text));
+            }
             Err(diagnostic) => read.diagnostics.push(*diagnostic),
         }
     }
     read
 }
 
-fn walk(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>, diagnostics: &mut Vec<Diagnostic>) {
-    if depth > MAX_FOLDERS {
+/// `above` holds the true paths of the folders that lead here.
+fn walk(
+    folder: &Path,
+    above: &mut Vec<PathBuf>,
+    files: &mut BTreeSet<PathBuf>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
+    if above.len() > MAX_FOLDERS {
         let message = format!("{}: folders are nested more than {MAX_FOLDERS} deep", folder.display());
-        diagnostics
-            .push(Diagnostic::error("cannot-read", message).remedy("is there a link that leads back up?"));
+        diagnostics.push(Diagnostic::error("cannot-read", message).remedy("move the files up"));
         return;
     }
+    let own = match folder.canonicalize() {
+        Ok(own) => own,
+        Err(error) => {
+            diagnostics.push(unreadable(folder, &error));
+            return;
+        }
+    };
+    if above.contains(&own) {
+        let message = format!("{}: leads back up to {}; it is left out", folder.display(), own.display());
+        diagnostics.push(Diagnostic::warning("link-loop", message).remedy("remove the link"));
+        return;
+    }
+    above.push(own);
+    entries(folder, above, files, diagnostics);
+    above.pop();
+}
+
+fn entries(
+    folder: &Path,
+    above: &mut Vec<PathBuf>,
+    files: &mut BTreeSet<PathBuf>,
+    diagnostics: &mut Vec<Diagnostic>,
+) {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) => {
@@ -78,20 +115,41 @@ fn walk(folder: &Path, depth: usize, files: &mut BTreeSet<PathBuf>, diagnostics:
             continue;
         }
         if path.is_dir() {
-            walk(&path, depth.saturating_add(1), files, diagnostics);
+            walk(&path, above, files, diagnostics);
         } else if wanted {
             files.insert(path);
         }
     }
 }
 
-fn text(file: &Path) -> Result<String, Box<Diagnostic>> {
-    let size = std::fs::metadata(file).map_err(|error| Box::new(unreadable(file, &error)))?.len();
-    if usize::try_from(size).is_ok_and(|size| size > MAX_FILE_BYTES) {
-        let message = format!("{}: {size} bytes; the limit is {MAX_FILE_BYTES}", file.display());
-        return Err(Box::new(Diagnostic::error("file-too-large", message).remedy("split the file")));
+/// The text of a file, if it has at most `left` bytes.
+fn text(file: &Path, left: usize) -> Result<String, Box<Diagnostic>> {
+    let found = std::fs::metadata(file).map_err(|error| Box::new(unreadable(file, &error)))?;
+    if !found.is_file() {
+        let message = format!("{}: a folder, pipe, socket or device, not a file", file.display());
+        let found = Diagnostic::error("cannot-read", message).remedy("put a file in its place, or remove it");
+        return Err(Box::new(found));
     }
-    let bytes = std::fs::read(file).map_err(|error| Box::new(unreadable(file, &error)))?;
+    let limit = MAX_FILE_BYTES.min(left);
+    let size = found.len();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    if size <= most {
+        // The size that a file tells is not trusted: it may grow, and some tell none.
+        File::open(file)
+            .and_then(|open| open.take(most.saturating_add(1)).read_to_end(&mut bytes))
+            .map_err(|error| Box::new(unreadable(file, &error)))?;
+    }
+    if size > most || bytes.len() > limit {
+        return Err(Box::new(if left < MAX_FILE_BYTES {
+            let message =
+                format!("{}: {size} bytes; all files together have over {MAX_BYTES}", file.display());
+            Diagnostic::error("too-many-files", message).remedy("name a folder with fewer files")
+        } else {
+            let message = format!("{}: {size} bytes; the limit is {MAX_FILE_BYTES}", file.display());
+            Diagnostic::error("file-too-large", message).remedy("split the file")
+        }));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let message = format!("{}: not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to());
         Box::new(Diagnostic::error("not-utf8", message).remedy("save the file as UTF-8"))

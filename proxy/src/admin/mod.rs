@@ -36,7 +36,7 @@ mod tags;
 pub use call::{Call, Query, Reply};
 pub use server::{Admin, Listening, MAX_CONNECTIONS, Options, bind, start};
 pub use state::*;
-pub use tags::{TagRule, TagValue, Tags};
+pub use tags::Tags;
 
 /// One endpoint.
 #[derive(Debug)]

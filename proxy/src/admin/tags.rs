@@ -3,7 +3,7 @@
 //! Envoy's default extractors, in their order, for the statistics that exist here; then those of `stats_config`. What
 //! an extractor finds is cut out of the name.
 
-use regex::Regex;
+use crate::control::compile::stats::{TagRule, TagValue, Tagging};
 use std::ops::Range;
 
 /// A statistic's name without its tags, and the tags in the order they were found.
@@ -15,36 +15,9 @@ pub struct Tagged {
     pub tags: Vec<(String, String)>,
 }
 
-/// Where a tag's value comes from.
-#[derive(Clone, Debug)]
-pub enum TagValue {
-    /// The same for every statistic.
-    Fixed(String),
-    /// The first group is cut out of the name; the second (else the first) is the value.
-    Regex(Regex),
-}
-
-/// One entry of `stats_config.stats_tags`, or `--stats-tag`.
-#[derive(Clone, Debug)]
-pub struct TagRule {
-    /// The tag.
-    pub name: String,
-    /// Its value.
-    pub value: TagValue,
-}
-
 /// The rules in force.
-#[derive(Clone, Debug)]
-pub struct Tags {
-    rules: Vec<TagRule>,
-    defaults: bool,
-}
-
-impl Default for Tags {
-    fn default() -> Self {
-        Tags { rules: Vec::new(), defaults: true }
-    }
-}
+#[derive(Clone, Debug, Default)]
+pub struct Tags(Tagging);
 
 /// A default extractor on dotted names: `*` is any token, `$` the value (cut out with its dot), `**` one or more
 /// tokens at the end.
@@ -207,15 +180,15 @@ fn match_tokens(name: &str, pattern: &str) -> Option<Range<usize>> {
 }
 
 impl Tags {
-    /// The rules of `stats_config`; `defaults` is its `use_all_default_tags`.
-    pub fn new(rules: Vec<TagRule>, defaults: bool) -> Tags {
-        Tags { rules, defaults }
+    /// The rules of `stats_config`.
+    pub fn new(tagging: Tagging) -> Tags {
+        Tags(tagging)
     }
 
     /// Takes a name apart.
     pub fn extract(&self, name: &str) -> Tagged {
         let mut found = Found { name, tags: Vec::new(), cut: Vec::new() };
-        if self.defaults {
+        if self.0.defaults {
             found.response_codes();
             TOKENS.iter().for_each(|(tag, pattern)| found.tokens(tag, pattern));
             found.listener();
@@ -223,7 +196,7 @@ impl Tags {
             found.rds();
             LATE_TOKENS.iter().for_each(|(tag, pattern)| found.tokens(tag, pattern));
         }
-        self.rules.iter().for_each(|rule| found.rule(rule));
+        self.0.rules.iter().for_each(|rule| found.rule(rule));
         Tagged { name: found.rest(), tags: found.tags }
     }
 }
@@ -231,6 +204,7 @@ impl Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use regex::Regex;
 
     fn shown(tags: &Tags, name: &str) -> String {
         let tagged = tags.extract(name);
@@ -295,12 +269,15 @@ mod tests {
             TagRule { name: "cluster_name".into(), value: TagValue::Regex(Regex::new(istio).unwrap()) },
             TagRule { name: "zone".into(), value: TagValue::Fixed("z1".into()) },
         ];
-        let tags = Tags::new(rules.clone(), false);
+        let tags = Tags::new(Tagging { rules: rules.clone(), defaults: false });
         assert_eq!(
             shown(&tags, "cluster.outbound|80||a.b.svc.cluster.local.upstream_rq_total"),
             "cluster.upstream_rq_total cluster_name=outbound|80||a.b.svc.cluster.local,zone=z1"
         );
         assert_eq!(shown(&tags, "server.uptime"), "server.uptime zone=z1");
-        assert_eq!(shown(&Tags::new(rules, true), "tcp.x.y"), "tcp.y envoy.tcp_prefix=x,zone=z1");
+        assert_eq!(
+            shown(&Tags::new(Tagging { rules, defaults: true }), "tcp.x.y"),
+            "tcp.y envoy.tcp_prefix=x,zone=z1"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The command line: Envoy's flags (spec 6.5) and weir's own. An unknown flag is a warning, never the end: a newer
 //! agent must not put a fleet into a crash loop.
 
+use super::values::{duration, level, number, pairs};
 use std::time::Duration;
 
 /// `--mode`
@@ -85,32 +86,8 @@ struct Flag {
     help: &'static str,
 }
 
-fn number<T: std::str::FromStr>(value: &str) -> Result<T, String> {
-    value.parse().map_err(|_| format!("'{value}' is not a number in range"))
-}
-
-/// A duration: seconds, or with a unit (`25s`, `500ms`, `2m`).
-fn duration(value: &str) -> Result<Duration, String> {
-    let split = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
-    let (digits, unit) = value.split_at_checked(split).unwrap_or((value, ""));
-    let n: u64 = number(digits)?;
-    match unit {
-        "" | "s" => Ok(Duration::from_secs(n)),
-        "ms" => Ok(Duration::from_millis(n)),
-        "m" => Ok(Duration::from_secs(n.saturating_mul(60))),
-        _ => Err(format!("'{value}' is not a duration (25s, 500ms, 2m)")),
-    }
-}
-
-fn pairs(value: &str) -> Result<Vec<(String, String)>, String> {
-    let all = value.split(',').filter(|p| !p.is_empty());
-    all.map(|p| {
-        p.split_once('=')
-            .map(|(k, v)| (k.to_owned(), v.to_owned()))
-            .ok_or_else(|| format!("'{p}' is not key=value"))
-    })
-    .collect()
-}
+/// What the help of a flag begins with that means nothing without `--mesh-config`.
+const WITH_MESH: &str = "with --mesh-config:";
 
 const FLAGS: &[Flag] = &[
     Flag {
@@ -198,7 +175,7 @@ const FLAGS: &[Flag] = &[
         name: "log-level",
         short: Some('l'),
         takes: Takes::Value("LEVEL", |f, v| {
-            f.log_level = v.into();
+            f.log_level = level(v)?.into();
             Ok(())
         }),
         help: "trace, debug, info (default), warning, error, critical, off",
@@ -207,6 +184,11 @@ const FLAGS: &[Flag] = &[
         name: "component-log-level",
         short: None,
         takes: Takes::Value("a:debug,..", |f, v| {
+            for part in v.split(',') {
+                let (_, wanted) =
+                    part.split_once(':').ok_or_else(|| format!("'{part}' is not component:level"))?;
+                level(wanted)?;
+            }
             f.component_log_level = Some(v.into());
             Ok(())
         }),
@@ -252,7 +234,11 @@ const FLAGS: &[Flag] = &[
         name: "drain-strategy",
         short: None,
         takes: Takes::Value("HOW", |f, v| {
-            f.immediate_drain = v == "immediate";
+            f.immediate_drain = match v {
+                "gradual" => false,
+                "immediate" => true,
+                _ => return Err(format!("'{v}' is not gradual or immediate")),
+            };
             Ok(())
         }),
         help: "gradual (default), immediate",
@@ -397,6 +383,14 @@ impl Flags {
             }
             flags.given.push((flag.name.replace('-', "_"), value));
         }
+        if flags.mesh_config.is_none() {
+            let idle = FLAGS.iter().filter(|f| f.help.starts_with(WITH_MESH));
+            for flag in
+                idle.filter(|f| flags.given.iter().any(|(given, _)| *given == f.name.replace('-', "_")))
+            {
+                flags.warnings.push(format!("--{} has no effect without --mesh-config", flag.name));
+            }
+        }
         Ok(Wish::Run(Box::new(flags)))
     }
 }
@@ -471,6 +465,19 @@ mod tests {
         assert_eq!(flags.config_path.as_deref(), Some("a"));
         assert!(parse("--concurrency x").unwrap_err().contains("not a number"));
         assert!(parse("-c").unwrap_err().contains("needs a value"));
+        let idle = parse("-c a --ingress-class x").unwrap();
+        assert_eq!(idle.warnings, ["--ingress-class has no effect without --mesh-config"]);
+        for (bad, why) in [
+            ("-l loud", "--log-level: 'loud' is not trace, debug, info"),
+            ("--component-log-level upstream", "'upstream' is not component:level"),
+            ("--component-log-level upstream:dbg", "'dbg' is not trace"),
+            ("--drain-strategy fast", "'fast' is not gradual or immediate"),
+            ("--shutdown-grace soon", "'soon' is not a duration"),
+            ("--shutdown-grace -1", "'-1' is not a duration"),
+            ("--listen-port-map 80=99999", "'99999' is not a number in range"),
+        ] {
+            assert!(parse(bad).unwrap_err().contains(why), "{bad}");
+        }
         assert!(parse("--help").unwrap_err().contains("--mesh-config DIR"));
     }
 }

@@ -3,20 +3,24 @@
 
 use super::flags::Flags;
 use crate::base::Name;
-use crate::control::{Change, Control, Resource, Update};
-use anyhow::Context;
-use notify::{RecursiveMode, Watcher};
+use crate::control::{Change, Control, Judge, Resource, Update, Verdict};
+use anyhow::{Context, bail};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use prost::Message;
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 use weir_config::compile::{Compiled, Node, Target, compile};
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
-use weir_config::world::{MeshOptions, World, read_paths};
+use weir_config::world::{MeshOptions, Read, World, read_paths};
 
 /// Changes that come together are applied together; an editor writes a file in several steps.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// A folder that does not come to rest is read after this time.
+const UNREST: Duration = Duration::from_millis(500);
 
 /// The folder is read again after this time even when no event came (network file systems send none).
 const RECHECK: Duration = Duration::from_secs(5);
@@ -30,15 +34,67 @@ const LABELS: &[(&str, &str)] = &[("app", "istio-ingressgateway"), ("istio", "in
 /// Admin address of a process without bootstrap (Istio's).
 pub const ADMIN: &str = "admin: {address: {socket_address: {address: 127.0.0.1, port_value: 15000}}}";
 
-/// The folder, the node, and what is in force of it.
-pub struct Mesh {
-    dir: PathBuf,
+/// The folder and the node that it is compiled for.
+struct Folder {
+    path: PathBuf,
     node: Node,
     options: MeshOptions,
+}
+
+impl Folder {
+    fn new(dir: &str, flags: &Flags) -> anyhow::Result<Folder> {
+        let path = PathBuf::from(dir);
+        if !path.is_dir() {
+            bail!("--mesh-config: {dir} is no folder");
+        }
+        let options = MeshOptions { ingress_class: flags.ingress_class.clone(), ..MeshOptions::default() };
+        Ok(Folder { path, node: node(flags)?, options })
+    }
+
+    /// What the files mean, and everything that is to be said of them.
+    fn compile(&self, read: &Read) -> (Compiled, Vec<Diagnostic>) {
+        let (world, found) = World::read_with(self.options.clone(), &read.sources);
+        let compiled = compile(&world, &self.node, Target::Weir);
+        let mut all = read.diagnostics.clone();
+        all.extend(found);
+        all.extend(weir_config::check::check(&world));
+        all.extend(compiled.diagnostics.iter().cloned());
+        sort(&mut all);
+        all.dedup();
+        (compiled, all)
+    }
+}
+
+/// Judges a folder (`--mode validate`): gives what is to be said of it although it is right.
+///
+/// # Errors
+/// Every mistake.
+pub fn judge(dir: &str, flags: &Flags, mut judge: Judge) -> anyhow::Result<String> {
+    let folder = Folder::new(dir, flags)?;
+    let (compiled, all) = folder.compile(&read_paths(&[&folder.path]));
+    if has_errors(&all) {
+        bail!("{dir}: mistakes\n{}", render_text(&all));
+    }
+    let refused = refusals(&judge.apply(update(&compiled, &mut Names::default(), 1)));
+    if !refused.is_empty() {
+        bail!("{}", refused.join("\n"));
+    }
+    Ok(if all.is_empty() { String::new() } else { render_text(&all) })
+}
+
+/// Names in force of each type.
+type Names = [HashSet<Name>; 4];
+
+/// The folder, and what is in force of it.
+pub struct Mesh {
+    folder: Folder,
     control: Control,
-    sources: Vec<(String, String)>,
-    in_force: [HashSet<Name>; 4],
+    /// What was last read.
+    read: Option<Read>,
+    in_force: Names,
     version: u64,
+    /// What was last refused: it is tried again, for a port may be free by then.
+    refused: Vec<String>,
 }
 
 /// The node that the flags describe.
@@ -57,6 +113,36 @@ fn node(flags: &Flags) -> anyhow::Result<Node> {
     Ok(node)
 }
 
+/// The watch on a folder: it follows the folder, not its name.
+struct Watch {
+    watcher: RecommendedWatcher,
+    watched: Option<(u64, u64)>,
+}
+
+impl Watch {
+    fn new(events: Sender<()>) -> notify::Result<Watch> {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.is_ok_and(|event| !event.kind.is_access()) {
+                // The receiver lives as long as the process.
+                let _ = events.send(());
+            }
+        })?;
+        Ok(Watch { watcher, watched: None })
+    }
+
+    /// Watches the folder that bears the name now.
+    fn follow(&mut self, path: &Path) -> notify::Result<()> {
+        let now = std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+        if now.is_some() && now != self.watched {
+            // The old folder may be gone, and its watch with it.
+            let _ = self.watcher.unwatch(path);
+            self.watcher.watch(path, RecursiveMode::Recursive)?;
+        }
+        self.watched = now;
+        Ok(())
+    }
+}
+
 impl Mesh {
     /// Reads the folder once, applies it, and starts the thread that watches it.
     ///
@@ -64,47 +150,30 @@ impl Mesh {
     /// The folder does not exist or cannot be watched, or the node id is wrong. A mistake inside a file is no error
     /// of this kind: it is logged, and the process waits for the file to be mended.
     pub fn start(dir: &str, flags: &Flags, control: Control) -> anyhow::Result<()> {
-        let path = PathBuf::from(dir);
-        if !path.is_dir() {
-            anyhow::bail!("--mesh-config: {dir} is no folder");
-        }
-        let options = MeshOptions { ingress_class: flags.ingress_class.clone(), ..MeshOptions::default() };
-        let mut mesh = Mesh {
-            dir: path.clone(),
-            node: node(flags)?,
-            options,
-            control,
-            sources: Vec::new(),
-            in_force: Default::default(),
-            version: 0,
-        };
+        let folder = Folder::new(dir, flags)?;
         let (events, inbox) = channel();
-        let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                // The receiver lives as long as the process.
-                let _ = events.send(());
-            }
-        })?;
-        watcher
-            .watch(Path::new(dir), RecursiveMode::Recursive)
-            .with_context(|| format!("{dir} cannot be watched"))?;
+        let mut watch = Watch::new(events)?;
+        watch.follow(&folder.path).with_context(|| format!("{dir} cannot be watched"))?;
+        let mut mesh =
+            Mesh { folder, control, read: None, in_force: Names::default(), version: 0, refused: Vec::new() };
         mesh.apply();
-        std::thread::Builder::new().name("mesh".into()).spawn(move || {
-            let _watcher = watcher;
-            mesh.watch(&inbox);
-        })?;
+        std::thread::Builder::new().name("mesh".into()).spawn(move || mesh.watch(watch, &inbox))?;
         Ok(())
     }
 
-    fn watch(&mut self, inbox: &Receiver<()>) {
+    fn watch(&mut self, mut watch: Watch, inbox: &Receiver<()>) {
         loop {
             match inbox.recv_timeout(RECHECK) {
                 Ok(()) => {
-                    std::thread::sleep(SETTLE);
-                    while inbox.try_recv().is_ok() {}
+                    let until = Instant::now() + UNREST;
+                    while Instant::now() < until && inbox.recv_timeout(SETTLE).is_ok() {}
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
+            }
+            if let Err(error) = watch.follow(&self.folder.path) {
+                let every = RECHECK.as_secs();
+                tracing::warn!(%error, "{} cannot be watched; it is read every {every} s", self.folder.path.display());
             }
             self.apply();
         }
@@ -112,72 +181,67 @@ impl Mesh {
 
     /// Reads the folder; compiles and applies it when it has changed and is free of errors.
     fn apply(&mut self) {
-        let read = read_paths(&[&self.dir]);
-        if self.version > 0 && read.sources == self.sources && !has_errors(&read.diagnostics) {
+        let read = read_paths(&[&self.folder.path]);
+        let same = self.read.as_ref() == Some(&read);
+        if same && self.refused.is_empty() {
             return;
         }
-        let (world, found) = World::read_with(self.options.clone(), &read.sources);
-        let compiled = compile(&world, &self.node, Target::Weir);
-        let mut all: Vec<Diagnostic> = read.diagnostics;
-        all.extend(found);
-        all.extend(weir_config::check::check(&world));
-        all.extend(compiled.diagnostics.iter().cloned());
-        sort(&mut all);
-        all.dedup();
-        let repeated = read.sources == self.sources && self.version > 0;
-        self.sources = read.sources;
-        self.version = self.version.saturating_add(1);
+        let dir = self.folder.path.display();
+        let (compiled, all) = self.folder.compile(&read);
+        if !same {
+            self.version = self.version.saturating_add(1);
+            self.read = Some(read);
+            if has_errors(&all) {
+                tracing::error!("{dir}: mistakes; the last good state stays in force\n{}", render_text(&all));
+            } else if !all.is_empty() {
+                tracing::info!("{dir}\n{}", render_text(&all));
+            }
+        }
         if has_errors(&all) {
-            if !repeated {
-                tracing::error!(
-                    "{}: mistakes; the last good state stays in force\n{}",
-                    self.dir.display(),
-                    render_text(&all)
-                );
-            }
+            self.refused.clear();
             return;
         }
-        if !all.is_empty() {
-            tracing::info!("{}\n{}", self.dir.display(), render_text(&all));
+        let verdicts = self.control.apply(update(&compiled, &mut self.in_force, self.version));
+        let refused = refusals(&verdicts);
+        if same && refused == self.refused {
+            return;
         }
-        self.push(&compiled);
-    }
-
-    fn push(&mut self, compiled: &Compiled) {
-        let update = Update {
-            version: self.version.to_string().into(),
-            clusters: change(
-                &mut self.in_force[0],
-                compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
-            ),
-            endpoints: change(
-                &mut self.in_force[1],
-                compiled.endpoints.iter().map(|m| (m.cluster_name.as_str(), m.encode_to_vec())),
-            ),
-            listeners: change(
-                &mut self.in_force[2],
-                compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
-            ),
-            routes: change(
-                &mut self.in_force[3],
-                compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec())),
-            ),
-        };
-        let verdicts = self.control.apply(update);
-        let refused: Vec<_> = verdicts.iter().filter(|verdict| verdict.result.is_err()).collect();
-        for verdict in &refused {
-            if let Err(errors) = &verdict.result {
-                let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-                tracing::error!(name = %verdict.name, kind = ?verdict.kind, "refused, its previous version stays in force: {text}");
-            }
+        for refusal in &refused {
+            tracing::error!("{refusal}; the version before, if any, stays in force");
         }
         tracing::info!(
             version = self.version,
             resources = verdicts.len(),
             refused = refused.len(),
             "{} in force",
-            self.dir.display()
+            self.folder.path.display()
         );
+        self.refused = refused;
+    }
+}
+
+/// What was refused, and why.
+fn refusals(verdicts: &[Verdict]) -> Vec<String> {
+    let refused = verdicts.iter().filter_map(|verdict| {
+        let errors = verdict.result.as_ref().err()?;
+        let text = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Some(format!("{} {} refused: {text}", verdict.kind, verdict.name))
+    });
+    refused.collect()
+}
+
+/// Everything compiled, and the removal of what is gone since the last time.
+fn update(compiled: &Compiled, in_force: &mut Names, version: u64) -> Update {
+    let [clusters, endpoints, listeners, routes] = in_force;
+    Update {
+        version: version.to_string().into(),
+        clusters: change(clusters, compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
+        endpoints: change(
+            endpoints,
+            compiled.endpoints.iter().map(|m| (m.cluster_name.as_str(), m.encode_to_vec())),
+        ),
+        listeners: change(listeners, compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
+        routes: change(routes, compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
     }
 }
 

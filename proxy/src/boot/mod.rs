@@ -1,11 +1,13 @@
 //! From the command line to a serving process, and to its end: flags, bootstrap, threads, signals, shutdown.
 
+mod bootstrap;
 mod crew;
 mod flags;
 mod limits;
 mod logging;
 mod mesh;
 mod shutdown;
+mod values;
 mod view;
 
 use crate::admin;
@@ -17,13 +19,13 @@ use crate::observe::metrics::{Registry, Source};
 use crate::upstream::stats::LiveStats;
 use crate::upstream::watch;
 use anyhow::{Context, anyhow};
+use bootstrap::Written;
 use crew::Crew;
 pub use flags::{Flags, Mode, Wish};
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
 use view::View;
-use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
-use weir_proto::{ParseOptions, Pool};
 
 /// What `--version` prints.
 pub fn version() -> String {
@@ -40,24 +42,23 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         tracing::warn!("{warning}");
     }
     let started = Instant::now();
-    let bootstrap = apart(|| bootstrap(&flags))?;
+    let written = apart(|| Written::read(&flags))?;
     if flags.mode == Mode::Validate {
-        validate(&bootstrap)?;
-        println!("configuration '{}' OK", flags.config_path.as_deref().unwrap_or("--config-yaml"));
-        return Ok(());
+        return judge(&flags, &written);
     }
     limits::raise_descriptors();
     let workers = flags.concurrency.unwrap_or_else(limits::cpus);
     let published = Arc::new(Published::new());
     let crew = Crew::start(workers, published.clone()).context("the worker threads cannot be started")?;
     let start = Start {
-        bootstrap,
+        bootstrap: written.message.clone(),
         service_node: flags.service_node.as_deref().map(Into::into),
         service_cluster: flags.service_cluster.as_deref().map(Into::into),
         published: published.clone(),
         workers: crew.clone(),
     };
-    let (control, _thread) = Control::start(start).map_err(|error| anyhow!("{error}"))?;
+    let (control, _thread) = Control::start(start).map_err(|error| written.explain(&error))?;
+    drop(written);
     limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
     health(published.clone())?;
     if let Some(dir) = &flags.mesh_config {
@@ -111,44 +112,18 @@ fn apart<R: Send>(work: impl FnOnce() -> anyhow::Result<R> + Send) -> anyhow::Re
         .unwrap_or_else(|_| Err(anyhow!("the configuration cannot be read")))
 }
 
-/// The bootstrap of `-c`, with `--config-yaml` merged over it.
-fn bootstrap(flags: &Flags) -> anyhow::Result<Bootstrap> {
-    let pool = Pool::load().map_err(|error| anyhow!("{error}"))?;
-    let mut merged = None;
-    if flags.mesh_config.is_some() && flags.config_path.is_none() && flags.config_yaml.is_none() {
-        return parse(&pool, mesh::ADMIN, &ParseOptions::for_file("--mesh-config"));
-    }
+/// `--mode validate`: judges the bootstrap and the folder of `--mesh-config`, and opens no socket.
+fn judge(flags: &Flags, written: &Written) -> anyhow::Result<()> {
+    let judgement = validate(&written.message).map_err(|error| written.explain(&error))?;
+    let mut out = std::io::stdout();
     if let Some(path) = &flags.config_path {
-        let text = std::fs::read_to_string(path).with_context(|| format!("{path} cannot be read"))?;
-        let options =
-            ParseOptions { allow_unknown_fields: flags.allow_unknown, ..ParseOptions::for_file(path) };
-        merged = Some(parse(&pool, &text, &options)?);
+        writeln!(out, "configuration '{path}' OK")?;
+    } else if flags.config_yaml.is_some() {
+        writeln!(out, "configuration '--config-yaml' OK")?;
     }
-    if let Some(text) = &flags.config_yaml {
-        let options = ParseOptions {
-            allow_unknown_fields: flags.allow_unknown,
-            ..ParseOptions::for_file("--config-yaml")
-        };
-        let over = parse(&pool, text, &options)?;
-        merged = Some(match merged {
-            None => over,
-            Some(base) => {
-                use prost::Message;
-                let mut bytes = base.encode_to_vec();
-                over.encode(&mut bytes)?;
-                Bootstrap::decode(&*bytes)?
-            }
-        });
+    if let Some(dir) = &flags.mesh_config {
+        let told = mesh::judge(dir, flags, judgement)?;
+        writeln!(out, "{told}configuration '{dir}' OK")?;
     }
-    merged.ok_or_else(|| {
-        anyhow!("no configuration: give a bootstrap with -c FILE or --config-yaml TEXT (weir --help)")
-    })
-}
-
-fn parse(pool: &Pool, text: &str, options: &ParseOptions) -> anyhow::Result<Bootstrap> {
-    let parsed = pool.parse::<Bootstrap>(text, options).map_err(|error| anyhow!("{error}"))?;
-    for problem in &parsed.ignored {
-        tracing::warn!("{}: {problem:?} ignored", options.file);
-    }
-    Ok(parsed.message)
+    Ok(())
 }

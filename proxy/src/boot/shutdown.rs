@@ -122,6 +122,7 @@ impl Shutdown {
         drain::close_idle();
         self.control.stop_listening(false).await;
         self.crew.drain();
+        log::expect_end();
         log::flush_all(LOG_FLUSH);
     }
 

@@ -2,6 +2,7 @@
 
 use super::crew::Crew;
 use super::flags::Flags;
+use super::logging;
 use super::shutdown::Shutdown;
 use crate::admin::{
     AdminState, ClusterStatus, DrainRequest, HealthFlag, HostStatus, ListenerStatus, OutlierStatus,
@@ -29,6 +30,7 @@ pub struct View {
     workers: usize,
     started: Instant,
     failing: AtomicBool,
+    initialized: AtomicBool,
 }
 
 impl View {
@@ -42,6 +44,7 @@ impl View {
         workers: usize,
         started: Instant,
     ) -> View {
+        let tagging = control.settings().tagging.clone();
         let given = flags
             .given
             .iter()
@@ -51,12 +54,26 @@ impl View {
             published,
             shutdown,
             crew,
-            tags: Tags::default(),
+            tags: Tags::new(tagging),
             options: Value::Object(given.collect()),
             workers,
             started,
             failing: AtomicBool::new(false),
+            initialized: AtomicBool::new(false),
         }
+    }
+
+    /// Has every name that the process started with been looked up, if only in vain? Requests wait until then.
+    fn is_initialized(&self) -> bool {
+        if self.initialized.load(Ordering::Relaxed) {
+            return true;
+        }
+        let waits = |cluster: &Arc<Cluster>| {
+            matches!(cluster.discovery, Discovery::StrictDns(_)) && cluster.live.version() == 0
+        };
+        let done = !self.published.load().clusters.values().any(waits);
+        self.initialized.store(done, Ordering::Relaxed);
+        done
     }
 }
 
@@ -64,8 +81,10 @@ impl AdminState for View {
     fn state(&self) -> ServerState {
         if self.failing.load(Ordering::Relaxed) || self.shutdown.is_draining() {
             ServerState::Draining
-        } else {
+        } else if self.is_initialized() {
             ServerState::Live
+        } else {
+            ServerState::PreInitializing
         }
     }
 
@@ -140,11 +159,11 @@ impl AdminState for View {
     }
 
     fn log_levels(&self) -> Vec<(String, String)> {
-        vec![("weir".into(), tracing::level_filters::LevelFilter::current().to_string())]
+        logging::levels()
     }
 
-    fn set_log_level(&self, _logger: Option<&str>, level: &str) -> Result<(), String> {
-        Err(format!("the level '{level}' cannot be set while running: start with --log-level {level}"))
+    fn set_log_level(&self, logger: Option<&str>, level: &str) -> Result<(), String> {
+        logging::set(logger, level)
     }
 
     fn tags(&self) -> &Tags {

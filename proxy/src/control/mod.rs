@@ -29,7 +29,7 @@ mod workers;
 
 pub use dump::Options as DumpOptions;
 pub use sockets::{Bound, Opened, Socket};
-pub use thread::{Control, Start, validate};
+pub use thread::{Control, Judge, Start, validate};
 pub use update::{Change, Kind, Outcome, Resource, StartError, Update, Verdict};
 pub use workers::Workers;
 

@@ -6,8 +6,9 @@ use crate::base::addr::Address;
 use crate::model::listener::Listener;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -61,6 +62,7 @@ struct Key {
     transparent: bool,
     freebind: bool,
     dual_stack: bool,
+    mode: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -112,11 +114,17 @@ impl Sockets {
     /// Opens what the listener needs and is not open for it yet. Nothing changes until [`Sockets::commit`].
     ///
     /// # Errors
-    /// A text in Envoy's words when an address is another listener's or cannot be bound.
-    pub(super) fn prepare(&mut self, listener: &Listener, workers: usize) -> Result<Prepared, String> {
+    /// A text in Envoy's words when an address is another listener's or cannot be bound, and what to do about it.
+    pub(super) fn prepare(
+        &mut self,
+        listener: &Listener,
+        workers: usize,
+    ) -> Result<Prepared, (String, Option<String>)> {
         let closed = self.dry || self.stopped.has(listener);
         let addresses: &[Address] = if listener.bind_to_port { &listener.addresses } else { &[] };
-        let keys: Vec<Key> = addresses.iter().map(|address| Key::of(listener, address)).collect();
+        let modes = listener.modes.iter().copied().chain(std::iter::repeat(None));
+        let keys: Vec<Key> =
+            addresses.iter().zip(modes).map(|(a, mode)| Key::of(listener, a, mode)).collect();
         let mut fresh = Vec::new();
         for key in &keys {
             let own = self.by_listener.get(&listener.name).map(Vec::as_slice).unwrap_or_default();
@@ -130,17 +138,19 @@ impl Sockets {
                 continue;
             }
             if self.taken(&listener.name, &key.address) {
-                return Err(format!(
+                let text = format!(
                     "error adding listener: '{}' has duplicate address '{}' as existing listener",
                     listener.name, key.address
-                ));
+                );
+                return Err((text, None));
             }
             if closed {
                 fresh.push(Entry { bound: key.address.clone(), key: key.clone(), sockets: Vec::new() });
                 continue;
             }
-            let entry = open(listener, key, workers)
-                .map_err(|error| format!("cannot bind '{}': {}", key.address, plain(&error)))?;
+            let entry = open(listener, key, workers).map_err(|error| {
+                (format!("cannot bind '{}': {}", key.address, plain(&error)), remedy(&error))
+            })?;
             fresh.push(entry);
         }
         Ok(Prepared { keys, fresh })
@@ -222,13 +232,14 @@ impl Sockets {
 }
 
 impl Key {
-    fn of(listener: &Listener, address: &Address) -> Key {
+    fn of(listener: &Listener, address: &Address, mode: Option<u32>) -> Key {
         Key {
             address: address.clone(),
             reuse_port: listener.reuse_port && address.ip().is_some(),
             transparent: listener.transparent,
             freebind: listener.freebind,
             dual_stack: listener.dual_stack,
+            mode,
         }
     }
 }
@@ -256,7 +267,7 @@ impl Entry {
 fn open(listener: &Listener, key: &Key, workers: usize) -> io::Result<Entry> {
     match &key.address {
         Address::Unix(path) => {
-            let socket = open_unix(path, backlog(listener))?;
+            let socket = open_unix(path, key.mode, backlog(listener))?;
             Ok(Entry { bound: key.address.clone(), key: key.clone(), sockets: vec![Socket::Unix(socket)] })
         }
         Address::Ip(wanted) => {
@@ -310,7 +321,7 @@ fn open_tcp(
 }
 
 /// A socket file that nobody serves is replaced; anything else at the path is left alone.
-fn open_unix(path: &Path, backlog: i32) -> io::Result<UnixListener> {
+fn open_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<UnixListener> {
     let text = path.to_string_lossy();
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = match text.strip_prefix('@') {
@@ -325,8 +336,24 @@ fn open_unix(path: &Path, backlog: i32) -> io::Result<UnixListener> {
     };
     socket.set_nonblocking(true)?;
     socket.bind(&address)?;
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
     socket.listen(backlog)?;
     Ok(socket.into())
+}
+
+/// What to do about an address that cannot be bound.
+fn remedy(error: &io::Error) -> Option<String> {
+    let text = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "a low port needs the capability CAP_NET_BIND_SERVICE; with --mesh-config, --listen-port-map binds another port"
+        }
+        io::ErrorKind::AddrInUse => "another process listens there: end it, or take another port",
+        io::ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// The system's text without the number behind it.

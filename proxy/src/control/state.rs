@@ -192,13 +192,13 @@ impl State {
         // Opened now, so that a bind error refuses the listener; in force at once, so that the next listener of the
         // update sees the addresses that are taken.
         match self.sockets.prepare(&value, self.workers.count()) {
-            Err(message) => {
+            Err((message, remedy)) => {
                 let path = if resource.place.is_empty() {
                     "address".into()
                 } else {
                     format!("{}.address", resource.place)
                 };
-                let errors = vec![CompileError { path, message, remedy: None }];
+                let errors = vec![CompileError { path, message, remedy }];
                 self.listeners.refuse(resource, &errors, origin.version);
                 pending.judge(Kind::Listener, name, Err(errors));
             }
@@ -241,7 +241,7 @@ impl State {
                 continue;
             }
             let sink = Sink::new();
-            let value = self.compile_one(&sink, &resource, &compile);
+            let value = self.compile_one(&sink, &resource, origin.fixed, &compile);
             match sink.finish(value) {
                 Ok(value) => compiled.push((resource, value)),
                 Err(errors) => {
@@ -258,9 +258,12 @@ impl State {
         &self,
         sink: &Sink,
         resource: &Resource,
+        fixed: bool,
         compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<Arc<T>>,
     ) -> Option<Arc<T>> {
-        let known = |name: &str| self.clusters.has(name);
+        // With a refused cluster the bootstrap is refused: its routes need not be told, too.
+        let refused = |name: &str| fixed && self.clusters.refused.contains_key(name);
+        let known = |name: &str| self.clusters.has(name) || refused(name);
         let live = |name: &Name| live::clusters().get_or_make(name);
         let mut cx = Cx::new(&self.settings.node, &self.settings.runtime, &known, &live);
         cx.default_source = self.settings.source;

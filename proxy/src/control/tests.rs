@@ -168,6 +168,22 @@ fn an_address_that_is_taken_refuses_the_listener() {
 }
 
 #[test]
+fn a_socket_file_has_the_mode_that_is_asked_for() {
+    use std::os::unix::fs::PermissionsExt;
+    let path = std::env::temp_dir().join(format!("weir-control-{}.sock", std::process::id()));
+    let (control, _, _) = started("node: {id: a}");
+    let mut listener = tcp_listener("l", 0, "c");
+    listener.address =
+        Some(parse(&format!("{{pipe: {{path: {:?}, mode: 384}}}}", path.display().to_string())));
+    let verdicts =
+        control.apply(Update { listeners: added(vec![resource("l", &listener)]), ..Update::default() });
+    assert!(verdicts.first().unwrap().result.is_ok(), "{verdicts:?}");
+    let mode = std::fs::metadata(&path).map(|found| found.permissions().mode());
+    let _ = std::fs::remove_file(&path);
+    assert_eq!(mode.unwrap() & 0o777, 0o600);
+}
+
+#[test]
 fn two_listeners_cannot_share_an_address() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (control, _, _) = started("node: {id: a}");
@@ -244,7 +260,7 @@ fn a_broken_bootstrap_starts_nothing() {
     let bootstrap = parse::<Bootstrap>(
         "{static_resources: {clusters: [{name: a, type: LOGICAL_DNS}, {name: a, type: STATIC}]}, header_prefix: x}",
     );
-    let error = validate(&bootstrap).unwrap_err();
+    let Err(error) = validate(&bootstrap) else { panic!("it is broken") };
     let paths: Vec<_> = error.errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!(
         paths,

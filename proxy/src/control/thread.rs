@@ -175,11 +175,21 @@ impl Control {
     }
 }
 
-/// Judges a bootstrap without opening sockets (`--mode validate`).
+/// Judges without opening sockets (`--mode validate`).
+pub struct Judge(State);
+
+impl Judge {
+    /// What would become of an update of the configuration.
+    pub fn apply(&mut self, update: Update) -> Vec<Verdict> {
+        self.0.apply(update, false)
+    }
+}
+
+/// Judges a bootstrap; gives what judges updates of it.
 ///
 /// # Errors
 /// Every mistake.
-pub fn validate(bootstrap: &Bootstrap) -> Result<(), StartError> {
+pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
     struct Nobody;
     impl Workers for Nobody {
         fn count(&self) -> usize {
@@ -201,7 +211,7 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<(), StartError> {
     for verdict in state.apply(static_update(&start.bootstrap), true) {
         errors.extend(verdict.result.err().unwrap_or_default());
     }
-    if errors.is_empty() { Ok(()) } else { Err(StartError { errors }) }
+    if errors.is_empty() { Ok(Judge(state)) } else { Err(StartError { errors }) }
 }
 
 fn run(state: State, inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
@@ -242,7 +252,7 @@ fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime
             for verdict in &verdicts {
                 if let Err(errors) = &verdict.result {
                     for error in errors {
-                        tracing::warn!(kind = %verdict.kind, name = %verdict.name, "refused: {error}");
+                        tracing::debug!(kind = %verdict.kind, name = %verdict.name, "refused: {error}");
                     }
                 }
             }

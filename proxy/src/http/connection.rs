@@ -120,46 +120,47 @@ impl Drop for Counted {
 
 /// Starts to serve a connection, in a task of its own: as large as its protocol needs, no larger.
 pub fn spawn(conn: Conn) {
+    let Some(worker) = Worker::current() else { return };
+    let place = Place { version: worker.version(), manager: ManagerCell::of(&conn.manager), worker };
     match conn.manager.codec {
-        CodecType::Http1 => spawn_as(conn, false),
-        CodecType::Http2 => spawn_as(conn, true),
-        CodecType::Auto => _ = tokio::task::spawn_local(told_apart(conn)),
+        CodecType::Http1 => spawn_as(conn, place, false),
+        CodecType::Http2 => spawn_as(conn, place, true),
+        CodecType::Auto => _ = tokio::task::spawn_local(told_apart(conn, place)),
     }
 }
 
-fn spawn_as(conn: Conn, h2: bool) {
-    let Some(worker) = Worker::current() else { return };
-    let manager = ManagerCell::of(&conn.manager);
+/// Where a connection was accepted: what it knows of the configuration may be old when its first byte comes.
+pub(super) struct Place {
+    pub(super) worker: Rc<Worker>,
+    pub(super) version: u64,
+    pub(super) manager: Rc<ManagerCell>,
+}
+
+fn spawn_as(conn: Conn, place: Place, h2: bool) {
     let rest = Rest::of(&conn);
     if h2 {
         let hold = conn.hold;
         tokio::task::spawn_local(async move {
             let _hold = hold;
-            Http2::new(worker, manager, rest).run(conn.io, conn.read).await;
+            Http2::new(place, rest).run(conn.io, conn.read).await;
         });
         return;
     }
-    let http1 = Http1 {
-        version: worker.version(),
-        worker,
-        manager,
-        alarm: Alarm::default(),
-        served: 0,
-        conn: rest,
-        _hold: conn.hold,
-    };
+    let Place { worker, version, manager } = place;
+    let http1 =
+        Http1 { worker, version, manager, alarm: Alarm::default(), served: 0, conn: rest, _hold: conn.hold };
     tokio::task::spawn_local(http1.run(Server::new(conn.io, conn.read)));
 }
 
-async fn told_apart(mut conn: Conn) {
+async fn told_apart(mut conn: Conn, place: Place) {
     let h2 = match conn.manager.idle_timeout {
         None => sniff(&mut conn).await,
         Some(time) => match tokio::time::timeout(time, sniff(&mut conn)).await {
             Ok(h2) => h2,
-            Err(_) => return ManagerCell::of(&conn.manager).stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
+            Err(_) => return place.manager.stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
         },
     };
-    spawn_as(conn, h2);
+    spawn_as(conn, place, h2);
 }
 
 /// Tells HTTP/2's preface (RFC 9113 section 3.4) from anything else; what was read is kept.

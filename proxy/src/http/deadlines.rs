@@ -54,7 +54,7 @@ impl Deadlines {
             self.idle = Some(idle).filter(|t| !t.is_zero());
         }
         if let Some(stream) = stream {
-            self.stream = Some(start + stream);
+            self.stream = Some(stream).filter(|t| !t.is_zero()).map(|t| start + t);
         }
     }
 

@@ -19,7 +19,7 @@ use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
 use crate::codec::stream::Downstream;
 use crate::failure::{Failure, Flag};
 use crate::model::route::{RequireTls, RouteConfig, VirtualHost};
-use crate::model::route_action::{Action, ClusterChoice, WeightedCluster};
+use crate::model::route_action::Action;
 use crate::observe::record::{Protocol, Record};
 use crate::observe::stats::http as stat;
 use crate::route;
@@ -185,36 +185,9 @@ impl<'d> Exchange<'d> {
         }
         let mut chosen = Chosen { config, virtual_host, route, entry: None, cluster: None };
         if let Action::Forward(forward) = &route.action {
-            self.choose_cluster(&mut chosen, &forward.cluster, random);
+            chosen.choose_cluster(forward, headers, &self.record, random);
         }
         Some(chosen)
-    }
-
-    fn choose_cluster<'r>(&self, chosen: &mut Chosen<'r>, choice: &'r ClusterChoice, random: u64) {
-        let headers = &self.request.headers;
-        let named = |name: &crate::base::names::HeaderName| {
-            headers.find(name).and_then(|v| std::str::from_utf8(v).ok()).map(|v| v.to_owned().into())
-        };
-        match choice {
-            ClusterChoice::Fixed(name) => chosen.cluster = Some(std::borrow::Cow::Borrowed(name)),
-            ClusterChoice::Header(name) => chosen.cluster = named(name),
-            ClusterChoice::Weighted(weighted) => {
-                let by_header = weighted.header.as_ref().and_then(|name| headers.find(name));
-                let number = by_header.and_then(|v| std::str::from_utf8(v).ok()?.parse::<u64>().ok());
-                let mut point = number.unwrap_or(random).checked_rem(weighted.total).unwrap_or(0);
-                for entry in &weighted.entries {
-                    if point < u64::from(entry.weight) {
-                        chosen.entry = Some(entry);
-                        chosen.cluster = match &entry.cluster {
-                            WeightedCluster::Fixed(name) => Some(std::borrow::Cow::Borrowed(name)),
-                            WeightedCluster::Header(name) => named(name),
-                        };
-                        return;
-                    }
-                    point = point.saturating_sub(u64::from(entry.weight));
-                }
-            }
-        }
     }
 
     /// The route's cluster is logged although nothing is sent there.

@@ -49,6 +49,10 @@ impl ManagerCell {
             has_filters: config.filters.len() > 1,
             routes: RefCell::new((0, None)),
         });
+        if let Some(worker) = Worker::current() {
+            // Taken now, for a first request may come when the listener is gone.
+            cell.routes(&worker);
+        }
         CELLS.with_borrow_mut(|cells| {
             cells.retain(|_, cell| cell.strong_count() > 0);
             cells.insert(key, Rc::downgrade(&cell));
@@ -62,7 +66,8 @@ impl ManagerCell {
         self.on_listener.response_code(status);
     }
 
-    /// The route configuration in force; none while a named one has not arrived.
+    /// The route configuration in force; none while a named one has not arrived. One that is gone stays for the
+    /// connections of a listener that drains.
     pub fn routes(&self, worker: &Worker) -> Option<Rc<Arc<RouteConfig>>> {
         let version = worker.version();
         if self.routes.borrow().0 != version || self.routes.borrow().1.is_none() {
@@ -71,10 +76,11 @@ impl ManagerCell {
                 RouteSource::Named(name) => worker.with_snapshot(|s| s.routes.get(name).cloned()),
             };
             let mut cached = self.routes.borrow_mut();
-            let same = matches!((&cached.1, &found), (Some(old), Some(new)) if Arc::ptr_eq(old, new));
             cached.0 = version;
-            if !same {
-                cached.1 = found.map(Rc::new);
+            if let Some(new) = found
+                && !cached.1.as_ref().is_some_and(|old| Arc::ptr_eq(old, &new))
+            {
+                cached.1 = Some(Rc::new(new));
             }
         }
         self.routes.borrow().1.clone()

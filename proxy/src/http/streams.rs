@@ -1,6 +1,6 @@
 //! A client's HTTP/2 connection: its streams are given to tasks of their own; the connection's times, and going away.
 
-use super::connection::{Counted, Rest};
+use super::connection::{Counted, Place, Rest};
 use super::manager::ManagerCell;
 use super::served::{self, Arrived};
 use crate::base::clock::{self, Instant};
@@ -38,8 +38,8 @@ pub(super) struct Http2 {
 }
 
 impl Http2 {
-    pub(super) fn new(worker: Rc<Worker>, manager: Rc<ManagerCell>, conn: Rest) -> Http2 {
-        let version = worker.version();
+    pub(super) fn new(place: Place, conn: Rest) -> Http2 {
+        let Place { worker, version, manager } = place;
         let idle_since = Some(clock::now());
         Http2 {
             worker,

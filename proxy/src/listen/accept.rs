@@ -91,29 +91,28 @@ impl Acceptors {
 async fn run(name: Name, socket: Socket) {
     let mut stats: Option<(Name, Cells)> = None;
     let mut burst = 0;
+    let mut failing = false;
     loop {
-        let (io, peer) = match socket.accept().await {
+        let accepted = socket.accept().await;
+        if accepted.as_ref().is_err_and(transient) {
+            continue;
+        }
+        let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(&name).cloned()));
+        let Some(listener) = listener else { continue };
+        let cells = cells(&mut stats, &listener.stat_prefix);
+        let (io, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                if !transient(&error) {
-                    limit::accept_failed();
-                    tracing::warn!(listener = %name, %error, "accept failed");
-                    tokio::time::sleep(PAUSE).await;
+                cells.inc(stat::DOWNSTREAM_CX_ACCEPT_ERROR);
+                // Once until it works again: the counter tells how often.
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(listener = %name, %error, "cannot accept; it is tried again and again");
                 }
+                tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(&name).cloned()));
-        let Some(listener) = listener else { continue };
-        let cells = match &stats {
-            Some((prefix, cells)) if *prefix == listener.stat_prefix => cells.clone(),
-            _ => {
-                let cells =
-                    Registry::global().cells(&stat::SCHEMA, &format!("listener.{}.", listener.stat_prefix));
-                stats = Some((listener.stat_prefix.clone(), cells.clone()));
-                cells
-            }
-        };
+        failing = false;
         let Some(slot) = limit::Slot::take(listener.ignore_global_limit) else {
             cells.inc(stat::DOWNSTREAM_GLOBAL_CX_OVERFLOW);
             io.reset_on_drop();
@@ -130,6 +129,18 @@ async fn run(name: Name, socket: Socket) {
         if burst >= BURST {
             burst = 0;
             tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// The listener's counters; made anew when a change gave it another prefix.
+fn cells(kept: &mut Option<(Name, Cells)>, prefix: &Name) -> Cells {
+    match kept {
+        Some((name, cells)) if name == prefix => cells.clone(),
+        _ => {
+            let cells = Registry::global().cells(&stat::SCHEMA, &format!("listener.{prefix}."));
+            *kept = Some((prefix.clone(), cells.clone()));
+            cells
         }
     }
 }

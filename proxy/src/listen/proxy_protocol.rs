@@ -122,7 +122,7 @@ fn v2(bytes: &[u8]) -> Result<Step, Refused> {
         (1, 0x21) => {
             Ok(Step::Found(addresses::<16>(body, |b: [u8; 16]| IpAddr::V6(Ipv6Addr::from(b)))?, used))
         }
-        (1, _) => Ok(Step::Found(Header::Local, used)),
+        // UDP and Unix sockets come no other way than by mistake.
         _ => Err(Refused),
     }
 }
@@ -174,6 +174,8 @@ mod tests {
         assert_eq!(found(&bytes[..20]), Ok(None));
         let local = [&SIGNATURE[..], &[0x20, 0, 0, 0]].concat();
         assert_eq!(found(&local), Ok(Some((Header::Local, 16))));
+        let unix = [&SIGNATURE[..], &[0x21, 0x31, 0, 216], &[0; 216]].concat();
+        assert_eq!(found(&unix), Err(Refused));
         let short = [&SIGNATURE[..], &[0x21, 0x11, 0, 2, 0, 0]].concat();
         assert_eq!(found(&short), Err(Refused));
     }

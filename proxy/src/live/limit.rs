@@ -1,10 +1,9 @@
-//! The process-wide limit of downstream connections, and failed accepts.
+//! The process-wide limit of downstream connections.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 static OPEN: AtomicU64 = AtomicU64::new(0);
-static FAILED: AtomicU64 = AtomicU64::new(0);
 
 /// Sets the limit (`global_downstream_max_connections`); `u64::MAX` for none.
 pub fn set(limit: u64) {
@@ -14,16 +13,6 @@ pub fn set(limit: u64) {
 /// Connections open in the process.
 pub fn open() -> u64 {
     OPEN.load(Relaxed)
-}
-
-/// An accept failed for want of descriptors or memory.
-pub fn accept_failed() {
-    FAILED.fetch_add(1, Relaxed);
-}
-
-/// Accepts that failed.
-pub fn failed_accepts() -> u64 {
-    FAILED.load(Relaxed)
 }
 
 /// The place of one connection; given back when dropped.

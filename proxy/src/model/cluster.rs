@@ -306,8 +306,6 @@ pub struct Cluster {
     pub source: Option<IpAddr>,
     /// Soft limit of buffered bytes per connection (1 MiB).
     pub buffer_limit: u32,
-    /// One pool for each downstream connection.
-    pub pool_per_connection: bool,
     /// Metadata as JSON by namespace.
     pub metadata: Option<Arc<serde_json::Value>>,
     /// The live part.

@@ -15,6 +15,8 @@ pub struct Listener {
     pub name: Name,
     /// Addresses it listens on (the first is the main one).
     pub addresses: Box<[Address]>,
+    /// Permissions of the socket file, for each address; none: those that the umask leaves.
+    pub modes: Box<[Option<u32>]>,
     /// False: reached only through another listener's original destination.
     pub bind_to_port: bool,
     /// `listener.<prefix>.` in statistics: the address with `:` as `_` unless configured.
@@ -45,8 +47,6 @@ pub struct Listener {
     pub keepalive: Option<Keepalive>,
     /// Does not count against the global connection limit.
     pub ignore_global_limit: bool,
-    /// Hand connections to the least busy worker.
-    pub exact_balance: bool,
     /// INBOUND for `/drain_listeners?inboundonly`.
     pub inbound: bool,
     /// Logs of connections that no chain takes.

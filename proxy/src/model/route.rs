@@ -152,8 +152,6 @@ pub struct Route {
     pub mutations: Mutations,
     /// Per-filter configuration of this level.
     pub filters: FilterOverrides,
-    /// Operation name for `x-envoy-decorator-operation`, and whether it is propagated.
-    pub decorator: Option<(Name, bool)>,
     /// Most body bytes kept for retries and mirrors.
     pub retry_buffer_limit: Option<u32>,
     /// Route metadata as JSON by filter namespace (for `%METADATA(ROUTE:..)%`), if any.

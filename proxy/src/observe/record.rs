@@ -157,9 +157,12 @@ pub struct Record {
     pub stream_id: u64,
     /// A health check that was answered here.
     pub health_check: bool,
-    /// Why a failed attempt was not retried, for the log (`weir` details).
+    /// Why a failed attempt was not retried (`%WEIR_NO_RETRY%`; [`WITHHELD`] in the response code details, too).
     pub no_retry: Option<&'static str>,
 }
+
+/// Envoy would have retried by the policy; weir did not, for the upstream may have seen the request.
+pub const WITHHELD: &str = "withheld_may_have_been_seen";
 
 impl Record {
     /// A fresh record of an exchange that starts now.

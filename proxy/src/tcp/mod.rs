@@ -87,7 +87,8 @@ async fn session(
             stats.inc(stat::MAX_DOWNSTREAM_CONNECTION_DURATION);
             record.flags.set(Flag::DT);
         }
-        End::Complete | End::Broken => {}
+        End::UpBroken => record.flags.set(Flag::UR),
+        End::DownBroken | End::Complete => {}
     }
     cell.stats.add(cluster_stat::UPSTREAM_CX_TX_BYTES_TOTAL, record.bytes_received);
     cell.stats.add(cluster_stat::UPSTREAM_CX_RX_BYTES_TOTAL, record.bytes_sent);

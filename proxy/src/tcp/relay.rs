@@ -13,12 +13,20 @@ use std::task::{Context, Poll};
 pub enum End {
     /// Both sides have ended.
     Complete,
-    /// One side broke.
-    Broken,
+    /// The client's side broke.
+    DownBroken,
+    /// The upstream's side broke.
+    UpBroken,
     /// Nothing moved for the idle timeout.
     Idle,
     /// `max_downstream_connection_duration`.
     TooLong,
+}
+
+/// The side of a direction that broke.
+enum Side {
+    From,
+    To,
 }
 
 /// One direction.
@@ -33,31 +41,30 @@ struct Flow {
 
 impl Flow {
     /// Moves as much as both sides allow; true when bytes moved.
-    fn poll(&mut self, from: &mut Io, to: &mut Io, cx: &mut Context<'_>) -> std::io::Result<bool> {
+    fn poll(&mut self, from: &mut Io, to: &mut Io, cx: &mut Context<'_>) -> Result<bool, Side> {
         let mut moved = false;
         loop {
             if !self.output.is_empty() {
                 match self.output.poll_flush(to, cx) {
-                    Poll::Ready(result) => result?,
+                    Poll::Ready(result) => result.map_err(|_| Side::To)?,
                     Poll::Pending => return Ok(moved),
                 }
                 moved = true;
             }
             if !self.input.is_empty() {
                 let n = self.input.len();
-                self.output.write(to, cx, self.input.bytes(), &[])?;
+                self.output.write(to, cx, self.input.bytes(), &[]).map_err(|_| Side::To)?;
                 self.input.consume(n);
                 self.moved = self.moved.saturating_add(n as u64);
                 moved = true;
                 continue;
             }
             if self.ended {
-                if !self.shut && to.poll_shutdown(cx)?.is_ready() {
-                    self.shut = true;
-                }
+                // A side that cannot be shut is gone, and with it whoever could miss the end.
+                self.shut = self.shut || to.poll_shutdown(cx).is_ready();
                 return Ok(moved);
             }
-            match self.input.poll_fill(from, cx, usize::MAX)? {
+            match self.input.poll_fill(from, cx, usize::MAX).map_err(|_| Side::From)? {
                 Poll::Ready(0) => self.ended = true,
                 Poll::Ready(_) => {}
                 Poll::Pending => return Ok(moved),
@@ -76,7 +83,8 @@ pub async fn relay(mut down: Io, read: Vec<u8>, mut up: Io, proxy: &TcpProxy, re
     let end = poll_fn(|cx| {
         let moved = match (there.poll(&mut down, &mut up, cx), back.poll(&mut up, &mut down, cx)) {
             (Ok(a), Ok(b)) => a || b,
-            _ => return Poll::Ready(End::Broken),
+            (Err(Side::From), _) | (_, Err(Side::To)) => return Poll::Ready(End::DownBroken),
+            (Err(Side::To), _) | (_, Err(Side::From)) => return Poll::Ready(End::UpBroken),
         };
         if there.shut && back.shut {
             return Poll::Ready(End::Complete);
@@ -90,6 +98,11 @@ pub async fn relay(mut down: Io, read: Vec<u8>, mut up: Io, proxy: &TcpProxy, re
         Poll::Ready(if idle.is_some() && idle == first { End::Idle } else { End::TooLong })
     })
     .await;
+    if matches!(end, End::DownBroken | End::UpBroken) {
+        // What was cut off must not look complete to the other side.
+        down.reset_on_drop();
+        up.reset_on_drop();
+    }
     record.bytes_received = there.moved;
     record.bytes_sent = back.moved;
     end

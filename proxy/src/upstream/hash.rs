@@ -4,6 +4,7 @@ use crate::base::addr::Address;
 use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::model::route_action::{HashInput, HashPolicy};
+use crate::observe::record::Record;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use xxhash_rust::xxh64::xxh64;
@@ -18,6 +19,18 @@ pub struct Inputs<'a> {
     pub peer: &'a Address,
     /// See `peer`.
     pub local: &'a Address,
+}
+
+impl<'a> Inputs<'a> {
+    /// Those of a request.
+    pub fn of(headers: &'a HeaderBlock, record: &'a Record) -> Self {
+        Inputs {
+            headers,
+            client: record.remote(),
+            peer: &record.conn.direct_remote,
+            local: &record.conn.local,
+        }
+    }
 }
 
 /// The combined hash; none when no policy found anything. Values of `set-cookie` fields that the response must

@@ -31,7 +31,7 @@ mod validate;
 
 pub use dump::{DumpError, REDACTED, Secrets};
 pub use error::{MAX_PROBLEMS, ParseError, Problem};
-pub use parse::{Format, ParseOptions, Parsed, parse};
+pub use parse::{Format, ParseOptions, Parsed, locate, parse};
 pub use path::{FieldPath, Step};
 pub use pool::{Pool, PoolError};
 pub use text::{MAX_DEPTH, MAX_NODES, MAX_TEXT_BYTES};

@@ -74,11 +74,7 @@ impl Pool {
             let message = format!("longer than {} bytes (MAX_TEXT_BYTES)", text::MAX_TEXT_BYTES);
             return Err(source.error(vec![source.whole(message)]));
         }
-        let parse = match options.format {
-            Format::Yaml => text::parse_yaml,
-            Format::Json => text::parse_json,
-        };
-        source.read(self, parse(text))
+        source.read(self, parser(options.format)(text))
     }
 
     /// Reads a JSON value as an `M`; problems then have a path, but no line.
@@ -91,6 +87,31 @@ impl Pool {
         options: &ParseOptions,
     ) -> Result<Parsed<M>, ParseError> {
         Source { text: "", options }.read(self, text::from_value(value))
+    }
+}
+
+/// Turns complaints about fields of a message that `text` was read as into problems with their places there, and says
+/// for each how many steps of its path are written in the text.
+pub fn locate(
+    text: &str,
+    format: Format,
+    complaints: impl IntoIterator<Item = (FieldPath, String)>,
+) -> Vec<(Problem, usize)> {
+    let tree = parser(format)(text).ok();
+    let complaints = complaints.into_iter().map(|(path, message)| {
+        let (at, steps) = match &tree {
+            Some(tree) if !path.0.is_empty() => tree.reach(&path.0),
+            _ => (NOWHERE, 0),
+        };
+        (Finding { path, at, message }.locate(text), steps)
+    });
+    complaints.collect()
+}
+
+fn parser(format: Format) -> fn(&str) -> Result<Node, SyntaxError> {
+    match format {
+        Format::Yaml => text::parse_yaml,
+        Format::Json => text::parse_json,
     }
 }
 

@@ -18,6 +18,29 @@ pub enum Step {
 pub struct FieldPath(pub Vec<Step>);
 
 impl FieldPath {
+    /// Reads what [`FieldPath`] displays. Total: what is not written that way is taken for a field's name.
+    pub fn of(text: &str) -> Self {
+        let mut steps = Vec::new();
+        let mut rest = text;
+        while !rest.is_empty() {
+            let (step, after) = if let Some(key) = rest.strip_prefix("[\"") {
+                let (key, after) = key.split_once("\"]").unwrap_or((key, ""));
+                (Step::Key(key.to_owned()), after)
+            } else if let Some((index, after)) =
+                rest.strip_prefix('[').and_then(|inner| inner.split_once(']'))
+            {
+                (index.parse().map_or_else(|_| Step::Key(index.to_owned()), Step::Index), after)
+            } else {
+                let end = rest.find(['.', '[']).filter(|end| *end > 0).unwrap_or(rest.len());
+                let (name, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+                (Step::Field(name.to_owned()), after)
+            };
+            steps.push(step);
+            rest = after.strip_prefix('.').unwrap_or(after);
+        }
+        Self(steps)
+    }
+
     /// Runs `inside` one step further down.
     pub(crate) fn field(&mut self, name: &str) {
         self.0.push(Step::Field(name.to_owned()));
@@ -47,5 +70,26 @@ impl fmt::Display for FieldPath {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_read_as_it_is_shown() {
+        for text in [
+            "",
+            "a",
+            "static_resources.clusters[0].metadata[\"envoy.lb\"].x",
+            "a[1][2].b",
+            "typed_per_filter_config[\"a.b[0]\"].c[3]",
+        ] {
+            assert_eq!(FieldPath::of(text).to_string(), text);
+        }
+        for odd in ["[", ".", "a..b", "[x", "[\"", "a]b", "..", "[]"] {
+            let _ = FieldPath::of(odd).to_string();
+        }
     }
 }

@@ -3,7 +3,7 @@
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 use weir_proto::envoy::config::cluster::v3::{Cluster, cluster};
 use weir_proto::envoy::config::core::v3::{Metadata, Node};
-use weir_proto::{Format, ParseOptions, Pool};
+use weir_proto::{FieldPath, Format, ParseOptions, Pool, locate};
 
 fn cluster(pool: &Pool, text: &str) -> Result<Cluster, String> {
     let options = ParseOptions { file: "c.yaml".to_owned(), ..ParseOptions::default() };
@@ -156,4 +156,19 @@ fn json_files_are_json_and_the_rest_is_yaml() {
     );
     let parsed = weir_proto::parse::<Bootstrap>("{}", &ParseOptions::default()).expect("an empty bootstrap");
     assert_eq!(parsed.message, Bootstrap::default());
+}
+
+#[test]
+fn a_later_complaint_is_located_in_the_text() {
+    let text = "clusters:\n- name: a\n  typedExtensionProtocolOptions:\n    x.y: {b: 1}\n- name: b\n";
+    let place = |path: &str| {
+        let found = locate(text, Format::Yaml, [(FieldPath::of(path), "no".to_owned())]);
+        found.first().map(|(problem, steps)| (problem.line, problem.column, *steps)).expect("a problem")
+    };
+    assert_eq!(place("clusters[1].name"), (5, 3, 3));
+    assert_eq!(place("clusters[0].typed_extension_protocol_options[\"x.y\"].b"), (4, 11, 5));
+    // What is not written: the message around it.
+    assert_eq!(place("clusters[1].type"), (5, 3, 2));
+    assert_eq!(place("clusters[7].type"), (2, 3, 1));
+    assert_eq!(place("").0, 0);
 }

@@ -53,6 +53,14 @@ pub fn dual_stack(message: &core::Address) -> bool {
     matches!(&message.address, Some(Kind::SocketAddress(socket)) if socket.ipv4_compat)
 }
 
+/// Permissions that a socket file at this address is to have; none: those that the process's umask leaves.
+pub fn mode(message: &core::Address) -> Option<u32> {
+    match &message.address {
+        Some(Kind::Pipe(pipe)) if pipe.mode != 0 => Some(pipe.mode),
+        _ => None,
+    }
+}
+
 fn malformed(name: &str) -> String {
     format!(
         "malformed IP address: {name}. Consider setting resolver_name or setting cluster type to 'STRICT_DNS' or 'LOGICAL_DNS'"
@@ -85,11 +93,14 @@ fn socket_target(at: &At<'_>, message: &core::SocketAddress) -> Option<Target> {
 }
 
 fn unix(at: &At<'_>, message: &core::Pipe) -> Option<Address> {
-    crate::ledger!(at, message => core::Pipe { path } refuse { mode });
+    crate::ledger!(at, message => core::Pipe { path, mode });
     let path = at.non_empty("path", path)?;
     if path.len() > MAX_UNIX_PATH {
         at.bad("path", format!("has {} bytes, a Unix socket path has at most {MAX_UNIX_PATH}", path.len()));
         return None;
+    }
+    if path.starts_with('@') && *mode != 0 {
+        at.bad("mode", "cannot set mode for Abstract AF_UNIX sockets");
     }
     Some(Address::Unix(Path::new(path).into()))
 }

@@ -1,6 +1,7 @@
 //! `Bootstrap`: everything that is no resource of its own.
 
 use super::context::{Node, Runtime};
+use super::stats::{self, Tagging};
 use super::{address, discovery, metadata};
 use crate::base::addr::Address;
 use crate::base::ledger::At;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub source: Option<IpAddr>,
     /// Global limit of downstream connections.
     pub max_connections: Option<u64>,
+    /// Tags of statistics.
+    pub tagging: Tagging,
 }
 
 /// Runtime key of the global connection limit.
@@ -44,12 +47,12 @@ const MAX_RUNTIME_KEYS: usize = 10_000;
 /// The settings. Static resources are compiled apart; here only what surrounds them is judged.
 pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     crate::ledger!(at, message => proto::Bootstrap { node, static_resources, cluster_manager, layered_runtime, admin,
-        overload_manager, dns_resolution_config, typed_dns_resolver_config }
+        overload_manager, dns_resolution_config, typed_dns_resolver_config, stats_config }
         refuse { dynamic_resources, hds_config, stats_sinks, tracing, header_prefix, use_tcp_for_dns_lookups,
             bootstrap_extensions, fatal_actions, config_sources, default_config_source, default_socket_interface,
             certificate_provider_instances, xds_delegate_extension, xds_config_tracker_extension,
             listener_manager }
-        ignore { node_context_params, flags_path, deferred_stat_options, stats_config, stats_flush_interval, watchdog,
+        ignore { node_context_params, flags_path, deferred_stat_options, stats_flush_interval, watchdog,
             watchdogs, enable_dispatcher_stats, stats_server_version_override, inline_headers,
             perf_tracing_file_path, default_regex_engine, application_log_config,
             grpc_async_client_manager_config, memory_allocator_manager, enable_worker_cpu_affinity, stats_flush,
@@ -65,6 +68,9 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     }
     if let Some(message) = layered_runtime {
         settings.runtime = runtime(&at.field("layered_runtime"), message);
+    }
+    if let Some(message) = stats_config {
+        settings.tagging = stats::tagging(&at.field("stats_config"), message);
     }
     settings.admin = admin.as_ref().and_then(|message| admin_address(&at.field("admin"), message));
     if let Some(message) = cluster_manager {

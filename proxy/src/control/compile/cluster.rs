@@ -29,11 +29,11 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         dns_failure_refresh_rate, respect_dns_ttl, dns_lookup_family, dns_resolvers, dns_resolution_config,
         typed_dns_resolver_config, outlier_detection, cleanup_interval, upstream_bind_config,
         common_lb_config, transport_socket, metadata, protocol_selection, upstream_connection_options,
-        load_balancing_policy, connection_pool_per_downstream_connection, cluster_discovery_type, lb_config }
+        load_balancing_policy, cluster_discovery_type, lb_config }
         refuse { transport_socket_matches, transport_socket_matcher, health_checks, use_tcp_for_dns_lookups,
             lb_subset_config, filters, lrs_server, upstream_config, preconnect_policy,
             close_connections_on_host_health_failure, per_connection_buffer_high_watermark_timeout,
-            queuing_policies }
+            queuing_policies, connection_pool_per_downstream_connection }
         ignore { stats_matcher, wait_for_warm_on_init, ignore_health_on_host_removal, lrs_report_endpoint_metrics,
             track_timeout_budgets, track_cluster_stats });
     let name = at.non_empty("name", name).map(Name::from);
@@ -96,7 +96,6 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         keepalive,
         source,
         buffer_limit: wkt::u32_opt(per_connection_buffer_limit_bytes).unwrap_or(BUFFER),
-        pool_per_connection: *connection_pool_per_downstream_connection,
         metadata: metadata::json(metadata),
         live,
         name: name?,

@@ -36,11 +36,16 @@ pub fn listener(
             bypass_overload_manager });
     let dual_stack = address.as_ref().is_some_and(address::dual_stack);
     let address = at.required("address", address.as_ref());
-    let address = address.and_then(|message| address::address(&at.field("address"), message));
-    let mut addresses: Vec<Address> = address.into_iter().collect();
+    let address = address
+        .and_then(|message| Some((address::address(&at.field("address"), message)?, address::mode(message))));
+    let mut addresses: Vec<(Address, Option<u32>)> = address.into_iter().collect();
     additional(at, additional_addresses, &mut addresses);
+    let (addresses, modes): (Vec<Address>, Vec<Option<u32>>) = addresses.into_iter().unzip();
     if wkt::flag(use_original_dst, false) {
         at.field("use_original_dst").unsupported("handing connections to another listener");
+    }
+    if let Some(message) = connection_balance_config {
+        balance(at, message);
     }
     let old_bind = deprecated_v1.as_ref().and_then(|DeprecatedV1 { bind_to_port }| bind_to_port.as_ref());
     let stat_prefix: Name = prefix(stat_prefix, addresses.first()).into();
@@ -76,24 +81,24 @@ pub fn listener(
         dual_stack,
         keepalive: tcp_keepalive.as_ref().map(address::keepalive),
         ignore_global_limit: *ignore_global_conn_limit,
-        exact_balance: balance(at, connection_balance_config),
         inbound: *traffic_direction == TrafficDirection::Inbound as i32,
         logs: access_log::logs(cx, at, "access_log", access_log),
         addresses: if addresses.is_empty() { return None } else { addresses.into() },
+        modes: modes.into(),
     }))
 }
 
-fn additional(at: &At<'_>, list: &[proto::AdditionalAddress], addresses: &mut Vec<Address>) {
+fn additional(at: &At<'_>, list: &[proto::AdditionalAddress], addresses: &mut Vec<(Address, Option<u32>)>) {
     for (i, message) in list.iter().enumerate() {
         let here = at.item("additional_addresses", i);
         crate::ledger!(here, message => proto::AdditionalAddress { address }
             refuse { socket_options, tcp_keepalive });
         let Some(message) = here.required("address", address.as_ref()) else { continue };
         let Some(found) = address::address(&here.field("address"), message) else { continue };
-        if addresses.contains(&found) {
+        if addresses.iter().any(|(other, _)| *other == found) {
             here.error(format!("the address {found} stands twice"));
         }
-        addresses.push(found);
+        addresses.push((found, address::mode(message)));
     }
 }
 
@@ -105,20 +110,16 @@ fn prefix(configured: &str, address: Option<&Address>) -> String {
     address.map(ToString::to_string).unwrap_or_default().replace(':', "_")
 }
 
-fn balance(at: &At<'_>, message: &Option<ConnectionBalanceConfig>) -> bool {
-    let Some(message) = message else { return false };
+/// `exact_balance` changes nothing here: the kernel spreads connections over the workers' sockets.
+fn balance(at: &At<'_>, message: &ConnectionBalanceConfig) {
     let at = &at.field("connection_balance_config");
     crate::ledger!(at, message => ConnectionBalanceConfig { balance_type });
     match balance_type {
-        Some(BalanceType::ExactBalance(_)) => true,
+        Some(BalanceType::ExactBalance(_)) => {}
         Some(BalanceType::ExtendBalance(_) | BalanceType::CpuLocalityBalance(_)) => {
             at.unsupported("a balance other than exact_balance");
-            false
         }
-        None => {
-            at.bad("balance_type", "must be set");
-            false
-        }
+        None => at.bad("balance_type", "must be set"),
     }
 }
 

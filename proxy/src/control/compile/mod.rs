@@ -28,6 +28,7 @@ pub mod retry;
 pub mod route_action;
 pub mod route_config;
 pub mod route_match;
+pub mod stats;
 pub mod tcp_proxy;
 pub mod upstream_http;
 pub mod virtual_host;

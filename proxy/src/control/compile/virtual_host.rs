@@ -89,11 +89,11 @@ fn buffer_limit(at: &At<'_>, old: &Option<UInt32Value>, new: &Option<UInt64Value
 }
 
 fn one_route(cx: &Cx<'_>, at: &At<'_>, message: &route::Route, body_limit: usize) -> Option<Arc<Route>> {
-    crate::ledger!(at, message => route::Route { name, r#match, metadata, decorator, typed_per_filter_config,
+    crate::ledger!(at, message => route::Route { name, r#match, metadata, typed_per_filter_config,
         request_headers_to_add, request_headers_to_remove, response_headers_to_add, response_headers_to_remove,
         per_request_buffer_limit_bytes, request_body_buffer_limit, action }
         refuse { route_specifiers }
-        ignore { tracing, stat_prefix });
+        ignore { decorator, tracing, stat_prefix });
     let matcher = at.required("match", r#match.as_ref());
     let matcher = matcher.and_then(|m| route_match::route_match(cx, &at.field("match"), m));
     let action = at.required("action", action.as_ref()).and_then(|a| one_action(cx, at, a, body_limit));
@@ -105,16 +105,10 @@ fn one_route(cx: &Cx<'_>, at: &At<'_>, message: &route::Route, body_limit: usize
     };
     let mutations = header_ops::mutations(at, &lists);
     let filters = overrides::overrides(cx, at, typed_per_filter_config);
-    let decorator = decorator.as_ref().and_then(|message| {
-        let here = at.field("decorator");
-        crate::ledger!(here, message => route::Decorator { operation, propagate });
-        Some((here.non_empty("operation", operation)?.into(), wkt::flag(propagate, true)))
-    });
     Some(Arc::new(Route {
         name: name.as_str().into(),
         mutations,
         filters,
-        decorator,
         retry_buffer_limit: buffer_limit(at, per_request_buffer_limit_bytes, request_body_buffer_limit),
         metadata: metadata::json(metadata),
         matcher: matcher?,

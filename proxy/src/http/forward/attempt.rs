@@ -170,9 +170,9 @@ impl Attempt {
         loop {
             match self.up.poll_head(cx) {
                 Poll::Ready(Ok(head)) if head.status < 200 && head.status != 101 => {
-                    if head.status == 100 && x.manager.config.proxy_100_continue {
+                    if matches!(head.status, 100 | 103) && x.manager.config.proxy_100_continue {
                         plan.replay.seal(std::mem::take(&mut self.fed));
-                        x.down.send_interim(100, &head.headers);
+                        x.down.send_interim(head.status, &head.headers);
                         if let Poll::Ready(Err(_)) = x.down.poll_flush(cx) {
                             return Poll::Ready(Outcome::Interrupted(Interrupt::Gone));
                         }

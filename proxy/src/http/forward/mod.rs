@@ -75,6 +75,9 @@ pub async fn run(x: &mut Exchange<'_>, chosen: &Chosen<'_>, forward: &Forward) -
                 if plan.retries.made > 0 && head.status < 500 {
                     plan.cell.stats.inc(stat::UPSTREAM_RQ_RETRY_SUCCESS);
                 }
+                if plan.replayed.is_some() && head.status < 500 {
+                    plan.cell.stats.inc(stat::WEIR_REPLAY_SUCCESS);
+                }
                 return pass::response(x, chosen, &mut plan, attempt, head).await;
             }
             Verdict::Reply(reply) => {
@@ -114,12 +117,7 @@ fn begin<'r>(
         (false, true) => Replay::new(policy_limit),
         (false, false) => Replay::new(REPLAY_LIMIT),
     };
-    let inputs = hash::Inputs {
-        headers: &x.request.headers,
-        client: x.record.remote(),
-        peer: &x.record.conn.direct_remote,
-        local: &x.record.conn.local,
-    };
+    let inputs = hash::Inputs::of(&x.request.headers, &x.record);
     let hash = hash::combine(&forward.hash, &inputs, &mut x.set_cookies);
     x.deadlines.set_stream(forward.idle_timeout, times.stream, x.record.start);
     headers::prepare(x, chosen, forward);
@@ -313,6 +311,7 @@ fn after_reset(
         Decision::Replay => {
             plan.cell.stats.inc(stat::WEIR_REPLAYS);
             plan.replayed = Some((reset, reason));
+            x.manager.stats.inc(http_stat::WEIR_REPLAYS);
             return Verdict::Again(std::time::Duration::ZERO, None);
         }
         Decision::No(_) => no_more(x, plan, decision),

@@ -62,6 +62,9 @@ fn original(x: &Exchange<'_>, header: Option<&HeaderName>, port: Option<u16>) ->
     Some(address)
 }
 
+/// Picks that a replay may take to find another host: one that draws among two fails once in 2^32.
+const REPLAY_PICKS: u32 = 32;
+
 impl Plan<'_> {
     /// Picks a host, avoiding what the policy or a replay says.
     pub fn pick(&mut self, x: &Exchange<'_>) -> Option<Rc<HostPool>> {
@@ -72,8 +75,11 @@ impl Plan<'_> {
         let previous = !self.tried.is_empty()
             && (self.replayed.is_some() || policy.is_some_and(|p| p.avoid_previous_hosts));
         let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
-        let attempts =
-            policy.map_or(1, |p| p.host_selection_attempts).max(if self.replayed.is_some() { 3 } else { 1 });
+        let attempts = policy.map_or(1, |p| p.host_selection_attempts).max(if self.replayed.is_some() {
+            REPLAY_PICKS
+        } else {
+            1
+        });
         let pool = if previous || canary {
             let tried = &self.tried;
             let unwanted =

@@ -5,6 +5,7 @@ use crate::base::names::Id;
 use crate::base::rng;
 use crate::failure::Reset;
 use crate::model::retry::{RetryOn, RetryPolicy};
+use crate::observe::record::WITHHELD;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,7 +147,7 @@ impl Retries {
         }
         if self.wants_reset(e) {
             if self.cautious() && !e.unseen() {
-                return Decision::No("may_have_been_seen");
+                return Decision::No(WITHHELD);
             }
             return self.spend();
         }
@@ -191,7 +192,7 @@ impl Retries {
             return Decision::No("status_not_retriable");
         }
         if self.cautious() && !(grpc == Some(14) && trailers_only) {
-            return Decision::No("may_have_been_seen");
+            return Decision::No(WITHHELD);
         }
         if !resendable {
             return Decision::No("body_not_kept");
@@ -317,7 +318,7 @@ mod tests {
         let on = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes";
         let mut post = retries("POST", on);
         let empty = HeaderBlock::new();
-        assert_eq!(post.after_response(503, &empty, true, true), Decision::No("may_have_been_seen"));
+        assert_eq!(post.after_response(503, &empty, true, true), Decision::No(WITHHELD));
         assert_eq!(post.after_reset(&evidence(Reset::ConnectFailure, false, false), true), Decision::Retry);
         let mut grpc = HeaderBlock::new();
         grpc.append_id(Id::GrpcStatus, b"14");

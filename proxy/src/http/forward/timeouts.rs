@@ -16,7 +16,7 @@ pub struct Timeouts {
     pub per_try: Option<Duration>,
     /// One try without a byte.
     pub per_try_idle: Option<Duration>,
-    /// From the start of the stream; ends it with `max_duration_timeout`.
+    /// From the start of the stream, in the place of the connection manager's (0: unlimited).
     pub stream: Option<Duration>,
 }
 
@@ -55,13 +55,7 @@ impl Timeouts {
         let grpc = is_grpc(headers);
         let mut times = Timeouts { route: forward.timeout, ..Timeouts::default() };
         if let Some(limits) = &forward.max_stream_duration {
-            times.stream = limits.max.filter(|max| !max.is_zero());
-            if grpc || limits.max.is_some() {
-                times.route = None;
-            }
-            if grpc {
-                times.new_grpc(limits, headers);
-            }
+            times.by_duration(limits, grpc, headers);
         } else if let (true, Some((cap, offset))) = (grpc, forward.max_grpc_timeout) {
             times.old_grpc(cap, offset, headers);
         }
@@ -84,13 +78,18 @@ impl Timeouts {
         times
     }
 
-    /// The cap holds for a `grpc-timeout` that was sent, the route's duration where there is none; upstream is told.
-    fn new_grpc(&mut self, limits: &MaxStreamDuration, headers: &mut HeaderBlock) {
-        if let Some((cap, wanted)) = limits.grpc_timeout_max.zip(grpc_timeout(headers)) {
-            let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
-            self.stream = Some(capped.saturating_sub(limits.grpc_timeout_offset));
-        }
-        if let Some(time) = self.stream {
+    /// These limits take the place of the route's timeout, whatever they say. The cap holds for a `grpc-timeout` that
+    /// was sent, the duration where there is none; a gRPC upstream is told.
+    fn by_duration(&mut self, limits: &MaxStreamDuration, grpc: bool, headers: &mut HeaderBlock) {
+        self.route = None;
+        self.stream = match limits.grpc_timeout_max.zip(grpc_timeout(headers)) {
+            Some((cap, wanted)) => {
+                let capped = if cap.is_zero() { wanted } else { wanted.min(cap) };
+                Some(capped.saturating_sub(limits.grpc_timeout_offset))
+            }
+            None => limits.max,
+        };
+        if let (true, Some(time)) = (grpc, self.stream.filter(|time| !time.is_zero())) {
             headers.set_id(Id::GrpcTimeout, format!("{}m", time.as_millis()).as_bytes());
         }
     }
@@ -164,9 +163,7 @@ mod tests {
             if let Some(sent) = sent {
                 headers.append_id(Id::GrpcTimeout, sent.as_bytes());
             }
-            let max = limits.max.filter(|max| !max.is_zero());
-            let mut times = Timeouts { stream: max, ..Timeouts::default() };
-            times.new_grpc(&limits, &mut headers);
+            Timeouts::default().by_duration(&limits, true, &mut headers);
             assert_eq!(headers.get_str(Id::GrpcTimeout), told, "{limits:?} {sent:?}");
         }
     }

@@ -7,7 +7,7 @@ use crate::base::headers::HeaderBlock;
 use crate::base::names::{HeaderName, Id};
 use crate::base::{clock, rng};
 use crate::failure::{self, Flag};
-use crate::observe::record::Record;
+use crate::observe::record::{Record, WITHHELD};
 use std::time::Duration;
 
 /// What an operator appended.
@@ -147,7 +147,14 @@ fn texts(of: TextOf, input: &Input<'_>, out: &mut Vec<u8>) -> Kind {
     match of {
         TextOf::Protocol => present(record.protocol.map(|p| p.as_str().as_bytes()), out),
         TextOf::UpstreamProtocol => present(record.upstream.protocol.map(|p| p.as_str().as_bytes()), out),
-        TextOf::Details => present(Some(record.details.as_bytes()), out),
+        TextOf::Details => {
+            let kind = present(Some(record.details.as_bytes()), out);
+            if record.no_retry == Some(WITHHELD) {
+                out.extend_from_slice(b"{not_retried:may_have_been_seen}");
+            }
+            kind
+        }
+        TextOf::NoRetry => present(record.no_retry.map(str::as_bytes), out),
         TextOf::Termination => present(record.termination.as_ref().map(|t| t.as_bytes()), out),
         TextOf::Flags => flags(record, Flag::short, out),
         TextOf::FlagsLong => flags(record, Flag::long, out),

@@ -108,6 +108,13 @@ fn a_full_ring_drops_and_counts() {
     assert_eq!(after.1 - before.1, 1);
     let kept = file.text().len() / MAX_LINE;
     assert_eq!(kept as u64 + (after.0 - before.0), 200);
+
+    // What a full disk swallows is lost, too.
+    let sink = Sink::file(std::path::Path::new("/dev/full")).unwrap();
+    sink.write(|out| out.extend_from_slice(b"one\n"));
+    sink.write(|out| out.extend_from_slice(b"two\n"));
+    assert!(flush_all(SOON));
+    assert_eq!(dropped().0 - after.0, 2);
 }
 
 #[test]

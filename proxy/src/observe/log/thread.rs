@@ -45,6 +45,7 @@ static THREAD: OnceLock<Thread> = OnceLock::new();
 static ASLEEP: AtomicBool = AtomicBool::new(false);
 /// Milliseconds; 0: the default.
 static INTERVAL: AtomicU64 = AtomicU64::new(0);
+static ENDING: AtomicBool = AtomicBool::new(false);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
@@ -56,10 +57,16 @@ pub fn set_flush_interval(interval: Duration) {
 }
 
 fn interval() -> Duration {
-    match INTERVAL.load(Ordering::Relaxed) {
+    let interval = match INTERVAL.load(Ordering::Relaxed) {
         0 => FLUSH_INTERVAL,
         millis => Duration::from_millis(millis),
-    }
+    };
+    if ENDING.load(Ordering::Relaxed) { Duration::ZERO } else { interval }
+}
+
+/// The process is about to end, perhaps by force: from now on a line waits no longer than [`POLL`].
+pub fn expect_end() {
+    ENDING.store(true, Ordering::Relaxed);
 }
 
 /// The sink of a target: the one that exists, or a new one over what `open` gives.
@@ -128,6 +135,8 @@ pub fn flush_all(timeout: Duration) -> bool {
 struct Pending {
     sink: Arc<Sink>,
     bytes: Vec<u8>,
+    /// Lines in them.
+    lines: u64,
     /// When the oldest byte must be written.
     due: Option<Instant>,
     /// A write failed and was reported; not again until one succeeds.
@@ -197,6 +206,7 @@ impl Writer {
                 self.pending.push(Pending {
                     sink: sink.clone(),
                     bytes: Vec::new(),
+                    lines: 0,
                     due: None,
                     reported: false,
                 });
@@ -219,7 +229,7 @@ impl Writer {
         let mut rings = pending.sink.rings();
         for ring in rings.iter() {
             let taken = ring.take(&mut self.spare);
-            self.lines.add(access_log::LINES_WRITTEN, taken.written);
+            pending.lines = pending.lines.saturating_add(taken.written);
             self.lines.add(access_log::LINES_DROPPED, taken.dropped);
             self.lines.add(access_log::LINES_TOO_LONG, taken.too_long);
             if self.spare.is_empty() {
@@ -251,10 +261,12 @@ impl Writer {
             }
             match pending.sink.put(&pending.bytes) {
                 Ok(()) => {
+                    self.lines.add(access_log::LINES_WRITTEN, pending.lines);
                     self.files.inc(filesystem::WRITE_COMPLETED);
                     pending.reported = false;
                 }
                 Err(error) => {
+                    self.lines.add(access_log::LINES_DROPPED, pending.lines);
                     self.files.inc(filesystem::WRITE_FAILED);
                     if !pending.reported {
                         tracing::error!(target: "access_log", sink = ?pending.sink.target, %error, "lines are lost");
@@ -263,6 +275,7 @@ impl Writer {
                 }
             }
             pending.bytes.clear();
+            pending.lines = 0;
             pending.due = None;
         }
         let waiting = self.pending.iter().fold(0u64, |sum, p| sum.saturating_add(p.bytes.len() as u64));

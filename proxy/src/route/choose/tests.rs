@@ -23,7 +23,6 @@ fn plain_route(at: usize, path: PathMatch, case_sensitive: bool) -> Arc<Route> {
         action: Action::NonForwarding,
         mutations: Default::default(),
         filters: Default::default(),
-        decorator: None,
         retry_buffer_limit: None,
         metadata: None,
     })

@@ -122,7 +122,6 @@ pub(crate) fn cluster(name: &str, lb: LbPolicy) -> Cluster {
         keepalive: None,
         source: None,
         buffer_limit: 1 << 20,
-        pool_per_connection: false,
         metadata: None,
     }
 }

@@ -72,22 +72,29 @@ impl SyntaxError {
 impl Node {
     /// Where the field at `path` stands; of one that is not written, where the nearest message around it does.
     pub(crate) fn find(&self, path: &[Step]) -> usize {
-        let Some((step, rest)) = path.split_first() else { return self.at };
-        let inner = match (step, &self.content) {
+        self.reach(path).0
+    }
+
+    /// [`Node::find`], and how many steps of the path are written.
+    pub(crate) fn reach(&self, path: &[Step]) -> (usize, usize) {
+        let Some((step, rest)) = path.split_first() else { return (self.at, 0) };
+        let deeper = |node: &Node| {
+            let (at, steps) = node.reach(rest);
+            (at, steps.saturating_add(1))
+        };
+        match (step, &self.content) {
             (Step::Field(name) | Step::Key(name), Content::Map(entries)) => {
                 let camel = camel_case(name);
-                entries.iter().find(|(key, _)| key.name == *name || key.name == camel)
+                match entries.iter().find(|(key, _)| key.name == *name || key.name == camel) {
+                    Some((key, _)) if rest.is_empty() => (key.at, 1),
+                    Some((_, node)) => deeper(node),
+                    None => (self.at, 0),
+                }
             }
-            (Step::Index(index), Content::List(items)) => {
-                return items.get(*index).map_or(self.at, |item| item.find(rest));
-            }
-            (Step::Index(0), _) => return self.find(rest),
-            _ => None,
-        };
-        match inner {
-            Some((key, _)) if rest.is_empty() => key.at,
-            Some((_, node)) => node.find(rest),
-            None => self.at,
+            (Step::Index(index), Content::List(items)) => items.get(*index).map_or((self.at, 0), deeper),
+            // One item stands for a list of one.
+            (Step::Index(0), _) => deeper(self),
+            _ => (self.at, 0),
         }
     }
 }
