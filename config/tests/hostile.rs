@@ -161,7 +161,7 @@ fn a_link_that_leads_back_up_is_left_out() {
     std::os::unix::fs::symlink(&folder.0, folder.0.join("sub/up")).expect("a link");
     let read = read_paths(&[&folder.0]);
     assert_eq!(read.sources.len(), 1, "{:?}", read.sources);
-    let codes: Vec<_> = read.diagnostics.iter().map(|d| &d.code[..]).collect();
+    let codes: Vec<_> = read.diagnostics.iter().map(|d| d.code).collect();
     assert_eq!(codes, ["link-loop"]);
     assert!(!has_errors(&read.diagnostics));
 }
