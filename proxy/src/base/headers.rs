@@ -400,6 +400,31 @@ mod tests {
     }
 
     #[test]
+    fn the_ids_are_those_of_the_fields() {
+        let check = |block: &HeaderBlock| {
+            for id in Id::ALL {
+                assert_eq!(block.has(*id), block.iter().any(|(have, _, _)| have == *id), "{id:?}");
+            }
+        };
+        let mut block = HeaderBlock::copied(b"te: x\r\n");
+        block.index(Id::Te, 0..2, 4..5, Some(7));
+        block.append_valid(b"Via", b"1");
+        assert!(block.append_received(b"Cookie", b"2"));
+        block.append_id(Id::Via, b"3");
+        block.set_id(Id::Server, b"4");
+        check(&block);
+        block.set_id(Id::Via, b"5");
+        assert!(block.remove_id(Id::Te) && block.remove(&name("server")));
+        check(&block);
+        block.append_id(Id::Expect, b"6");
+        block.remove_ids(&[Id::Expect, Id::Te]);
+        check(&block);
+        block.retain(|id, _, _| id != Id::Via);
+        check(&block);
+        assert_eq!(block.len(), 1);
+    }
+
+    #[test]
     fn bad_bytes_are_refused() {
         let mut block = HeaderBlock::new();
         for (n, v) in [(&b""[..], &b"x"[..]), (b"a b", b"x"), (b"a", b"x\n"), (b"a", b"\0"), (b":", b"x")] {

@@ -73,6 +73,10 @@ fn check(map: &HeaderMap, pseudo: (usize, usize), limits: &HeadLimits) -> Result
     if map.len().saturating_add(pseudo.0) > limits.fields {
         return Err(BadHead::TooManyFields);
     }
+    // The one byte that the crate's names hold although it is none of a token (RFC 9110 section 5.6.2).
+    if map.keys().any(|name| memchr::memchr(b'"', name.as_str().as_bytes()).is_some()) {
+        return Err(BadHead::Malformed);
+    }
     let bytes: usize = map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     let bytes = bytes.saturating_add(pseudo.1);
     if bytes > limits.bytes { Err(BadHead::TooLarge) } else { Ok(bytes) }
@@ -92,7 +96,7 @@ fn take(block: &mut HeaderBlock, name: &[u8], value: &[u8]) -> Result<(), BadHea
     if block.append_received(name, value) { Ok(()) } else { Err(BadHead::Malformed) }
 }
 
-/// A field: its types hold what is a token and a field value, no more (RFC 9110 sections 5.1 and 5.5).
+/// A checked field: its types hold what is a token and a field value, no more (RFC 9110 sections 5.1 and 5.5).
 fn copy(block: &mut HeaderBlock, name: &HeaderName, value: &HeaderValue) {
     block.append_valid(name.as_str().as_bytes(), value.as_bytes());
 }
@@ -386,6 +390,11 @@ mod tests {
         let back = to_request(&head).unwrap();
         assert_eq!(back.uri(), "http://a.example/x?y");
         assert_eq!(back.headers().len(), 2);
+    }
+
+    #[test]
+    fn a_quote_is_no_part_of_a_name() {
+        assert_eq!(request(get(&[("\"x\"", "v")]), true, &LIMITS).unwrap_err(), BadHead::Malformed);
     }
 
     #[test]
