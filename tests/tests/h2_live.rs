@@ -1,5 +1,5 @@
 //! HTTP/2 where peers go away: requests that were surely not looked at are sent again, once; GOAWAY lets streams finish;
-//! a peer that does not answer a PING is given up.
+//! a peer that does not answer a PING is given up; what the codec refuses by itself is logged.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -12,11 +12,13 @@ use weir_tests::restart::{Client, Ended};
 use weir_tests::scripted::{Act, Seen, Upstream};
 use weir_tests::suite::Suite;
 use weir_tests::wire::h2::{
-    ACK, Connection, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, PING, Silence, request,
+    ACK, CONTINUATION, Connection, END_HEADERS, END_STREAM, End, GOAWAY, HEADERS, PING, Silence, request,
 };
 use weir_tests::wire::hpack;
 
 const WITHIN: Duration = Duration::from_secs(5);
+/// Largest frame before SETTINGS say more.
+const FRAME: usize = 16_384;
 const POST: (&str, &str) = ("POST", "Content-Length: 0\r\n");
 const GET: (&str, &str) = ("GET", "");
 
@@ -194,6 +196,44 @@ fn connection_grows_old() -> anyhow::Result<()> {
     scene.proxy.alive()
 }
 
+/// A head far over the limit, which the codec answers by itself, is logged like any other.
+fn head_far_too_large() -> anyhow::Result<()> {
+    let log = std::env::temp_dir().join(format!("weir-h2-live-{}.log", std::process::id()));
+    let format = "%RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS%\n";
+    let manager = json!({"access_log": [{"name": "envoy.access_loggers.file", "typed_config": {
+        "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        "path": log, "log_format": {"text_format_source": {"inline_string": format}},
+    }}]});
+    let mut scene = Scene::new(&[Act::Answer], manager, json!({}))?;
+    let mut client = Connection::connect(scene.port, &[])?;
+    client.greet()?;
+    let block = request("GET", "/", &[(b"x-large", &[b'v'; 150_000])]);
+    let mut pieces = block.chunks(FRAME).peekable();
+    let mut kind = HEADERS;
+    while let Some(piece) = pieces.next() {
+        let end = if pieces.peek().is_none() { END_HEADERS } else { 0 };
+        let flags = if kind == HEADERS { END_STREAM | end } else { end };
+        client.send(kind, flags, 1, piece)?;
+        kind = CONTINUATION;
+    }
+    let ended = client.response(1, WITHIN);
+    anyhow::ensure!(ended == End::Status(431), "the large head ended with {ended:?}");
+    let ended = client.get(3, "/", WITHIN);
+    anyhow::ensure!(ended == End::Status(200), "then the GET ended with {ended:?}");
+    let until = Instant::now() + WITHIN;
+    let expected = "431 DR http2.header_list_size_too_large\n200 - via_upstream\n";
+    let logged = loop {
+        let logged = std::fs::read_to_string(&log)?;
+        if logged.len() >= expected.len() || Instant::now() > until {
+            break logged;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    std::fs::remove_file(&log)?;
+    anyhow::ensure!(logged == expected, "logged: {logged}");
+    scene.proxy.alive()
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new("h2_live");
     suite.case("refused-stream-get", || refused_stream(GET));
@@ -207,5 +247,6 @@ fn main() -> ExitCode {
     suite.case("keepalive-client-answers", || client_is_asked(true));
     suite.case("keepalive-client-is-silent", || client_is_asked(false));
     suite.case("max-connection-duration", connection_grows_old);
+    suite.case("head-far-too-large", head_far_too_large);
     suite.finish()
 }
