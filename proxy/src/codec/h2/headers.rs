@@ -91,7 +91,7 @@ fn block(bytes: usize, fields: usize) -> HeaderBlock {
     ))
 }
 
-/// A pseudo-header, or a field that stands for one.
+/// A field that stands for what no type has checked.
 fn take(block: &mut HeaderBlock, name: &[u8], value: &[u8]) -> Result<(), BadHead> {
     if block.append_received(name, value) { Ok(()) } else { Err(BadHead::Malformed) }
 }
@@ -125,20 +125,21 @@ pub fn request(request: Request<()>, end: bool, limits: &HeadLimits) -> Result<R
     let mut headers = block(bytes, parts.headers.len() + 6);
     let upgrade = parts.extensions.get::<Extended>();
     let method = if upgrade.is_some() { "GET" } else { parts.method.as_str() };
-    take(&mut headers, b":method", method.as_bytes())?;
+    // Their types hold no control character.
+    headers.append_id(Id::Method, method.as_bytes());
     if let Some(path) = path {
-        take(&mut headers, b":path", path.as_bytes())?;
+        headers.append_id(Id::Path, path.as_bytes());
     }
     let mut hosts = parts.headers.get_all(http::header::HOST).iter();
     match (authority, hosts.next()) {
-        (Some(authority), _) => take(&mut headers, b":authority", authority.as_bytes())?,
-        (None, Some(host)) => take(&mut headers, b":authority", host.as_bytes())?,
+        (Some(authority), _) => headers.append_id(Id::Authority, authority.as_bytes()),
+        (None, Some(host)) => headers.append_id(Id::Authority, host.as_bytes()),
         (None, None) => {}
     }
     if hosts.next().is_some() {
         return Err(BadHead::Malformed);
     }
-    take(&mut headers, b":scheme", uri.scheme_str().unwrap_or("http").as_bytes())?;
+    headers.append_id(Id::Scheme, uri.scheme_str().unwrap_or("http").as_bytes());
     if let Some(protocol) = upgrade {
         take(&mut headers, b"connection", b"upgrade")?;
         take(&mut headers, b"upgrade", protocol.as_str().as_bytes())?;
