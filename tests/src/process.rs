@@ -35,7 +35,9 @@ impl Proxy {
         let config = folder.join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
         let config = config.display().to_string();
-        Self::run(folder, &["-c", &config, "--disable-hot-restart", "-l", "warning"], port)
+        let arguments =
+            ["-c", &config, "--disable-hot-restart", "-l", "warning", "--file-flush-interval-msec", "100"];
+        Self::run(folder, &arguments, port)
     }
 
     /// The same with arguments of the caller's instead of a bootstrap.
