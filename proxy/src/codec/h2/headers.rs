@@ -395,7 +395,11 @@ mod tests {
 
     #[test]
     fn a_quote_is_no_part_of_a_name() {
-        assert_eq!(request(get(&[("\"x\"", "v")]), true, &LIMITS).unwrap_err(), BadHead::Malformed);
+        // As the h2 crate makes names; other ways refuse the quote.
+        let name = HeaderName::from_lowercase(b"\"x\"").unwrap();
+        let mut quoted = get(&[]);
+        quoted.headers_mut().insert(name, HeaderValue::from_static("v"));
+        assert_eq!(request(quoted, true, &LIMITS).unwrap_err(), BadHead::Malformed);
     }
 
     #[test]
