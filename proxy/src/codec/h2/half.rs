@@ -15,7 +15,7 @@ use std::task::{Context, Poll, ready};
 
 /// When the worker retains more than this, a stream whose peer grants no window is given up, where its connection
 /// holds more than [`STALLED_SHARE`] in such streams.
-pub const STALLED_BUDGET: usize = scratch::RETENTION_BUDGET + scratch::RETENTION_BUDGET / 4;
+pub const STALLED_BUDGET: usize = scratch::RETENTION_BUDGET / 4 * 3;
 
 /// What the stalled streams of a connection may hold whatever the worker retains.
 pub const STALLED_SHARE: usize = 64 << 10;
