@@ -207,7 +207,8 @@ impl Server {
         }
     }
 
-    /// Writes body bytes after what is buffered; what the socket does not take is kept. `end`: the body is complete.
+    /// Hands body bytes over: few leave with the next flush, many are written at once, and what the socket does not take
+    /// is kept. `end`: the body is complete.
     pub fn send_data(&mut self, cx: &mut Context<'_>, data: &[u8], end: bool) -> io::Result<()> {
         let data: &[u8] = if self.answering.head { &[] } else { data };
         self.writer.data(&mut self.io, cx, data, end)
