@@ -116,6 +116,45 @@ fn every_mistake_is_found_at_its_line() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// A field that was misread hides nothing but what depends on it.
+#[test]
+fn what_can_be_known_beside_a_misread_field_is_told() {
+    let told = |spec: &str| -> Vec<(&'static str, u32)> {
+        let head = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: case}\nspec:\n  hosts: [reviews]\n";
+        let (world, mut all) = World::read(&[("base.yaml", BASE), ("case.yaml", &format!("{head}{spec}"))]);
+        all.extend(check::check(&world));
+        let line = |finding: &Diagnostic| finding.at.as_ref().map_or(0, |at| at.line);
+        let mut told: Vec<_> = all.iter().map(|finding| (finding.code, line(finding))).collect();
+        told.sort_by_key(|(_, line)| *line);
+        told
+    };
+    let to = "route: [{destination: {host: reviews}}]";
+    // The bad timeout hides neither that the rule takes everything nor that the next one is dead.
+    let rules =
+        format!("  http:\n  - {{timeout: soon, {to}}}\n  - {{match: [{{uri: {{prefix: /a}}}}], {to}}}\n");
+    assert_eq!(told(&rules), [("bad-duration", 7), ("unreachable-rule", 8)]);
+    // What the first rule takes is not known.
+    let rules =
+        format!("  http:\n  - {{match: all, {to}}}\n  - {{match: [{{uri: {{prefix: /a}}}}], {to}}}\n");
+    assert_eq!(told(&rules), [("wrong-type", 7)]);
+    let rules = format!("  http:\n  - {{macth: [], {to}}}\n  - {{match: [{{uri: {{prefix: /a}}}}], {to}}}\n");
+    assert_eq!(told(&rules), [("unknown-field", 7)]);
+    // Of two matches one was read.
+    let rules = format!(
+        "  http:\n  - {{match: [{{uri: {{prefix: /a}}}}], {to}}}\n  - match:\n    - {{uri: {{prefix: /a/b}}}}\n    - {{uri: 7}}\n    {to}\n"
+    );
+    assert_eq!(told(&rules), [("unreachable-match", 9), ("wrong-type", 10)]);
+    // The subset is missing, whatever else is wrong with the DestinationRule; unless its subsets are.
+    let rule = |policy: &str| {
+        format!(
+            "  http:\n  - route: [{{destination: {{host: ratings, subset: v7}}}}]\n---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {{name: ratings}}\nspec:\n  host: ratings\n  {policy}\n"
+        )
+    };
+    let found = told(&rule("trafficPolicy: {connectionPool: {tcp: {connectTimeout: soon}}}"));
+    assert_eq!(found, [("missing-subset", 7), ("bad-duration", 14)]);
+    assert_eq!(told(&rule("subsets: [{name: [v7], labels: {a: b}}]")), [("wrong-type", 14)]);
+}
+
 #[test]
 fn every_case_is_in_the_table() {
     let folder = format!("{}/tests/mistakes", env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,5 @@
-//! 100 weight changes with 50 keep-alive clients and 50 open WebSockets: no failure, no disconnect.
+//! 100 weight changes with 50 keep-alive clients and 50 open WebSockets: no failure, no disconnect. Raw connections of
+//! a listener that is taken away have the drain time left.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -123,8 +124,68 @@ fn change(mesh: &Mesh, port: u16) -> anyhow::Result<()> {
     settles(port, "v1").map_err(|error| error.context("after the broken file was mended"))
 }
 
+/// `--drain-time-s` of the case.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// A gateway for raw connections on port 9000, and one for HTTP, before one service.
+fn raw_mesh(upstream: u16) -> String {
+    let servers: String = [(80, "http", "HTTP"), (9000, "raw", "TCP")]
+        .map(|(port, name, protocol)| {
+            format!(
+                "---\napiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n\
+                 \x20 selector: {{istio: ingressgateway}}\n  servers:\n\
+                 \x20 - port: {{number: {port}, name: {name}, protocol: {protocol}}}\n    hosts: [\"*\"]\n"
+            )
+        })
+        .concat();
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: app}}\nspec:\n\
+         \x20 hosts: [app.test]\n  location: MESH_INTERNAL\n  resolution: STATIC\n\
+         \x20 ports:\n  - {{number: 9000, name: tcp, protocol: TCP}}\n\
+         \x20 endpoints: [{{address: 127.0.0.1, ports: {{tcp: {upstream}}}}}]\n---\n\
+         apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: web}}\nspec:\n\
+         \x20 hosts: [\"*\"]\n  gateways: [http]\n  http: [{{directResponse: {{status: 200}}}}]\n{servers}"
+    )
+}
+
+/// The rule that sends raw connections to the service.
+const RAW_RULE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: raw}\nspec:\n  hosts: [\"*\"]\n  gateways: [raw]\n  tcp: [{route: [{destination: {host: app.test, port: {number: 9000}}}]}]\n";
+
+fn removed_listener() -> anyhow::Result<()> {
+    let folder = std::env::temp_dir().join(format!("weir-mesh-raw-{}", std::process::id()));
+    std::fs::create_dir_all(&folder)?;
+    std::fs::write(folder.join("app.yaml"), raw_mesh(backend("v1")?))?;
+    let rule = folder.join("raw.yaml");
+    std::fs::write(&rule, RAW_RULE)?;
+    let (http, raw) = (weir_tests::ports::free()?, weir_tests::ports::free()?);
+    let map = format!("80={http},9000={raw}");
+    let drain = DRAIN.as_secs().to_string();
+    let place = folder.display().to_string();
+    let arguments = ["--mesh-config", &place, "--listen-port-map", &map, "--drain-time-s", &drain];
+    let mut proxy = Proxy::start_with(&arguments, raw)?;
+    let mut socket = Socket::open(raw)?;
+    socket.ping(b"before")?;
+    std::fs::remove_file(&rule)?;
+    let end = Instant::now() + Duration::from_secs(5);
+    while std::net::TcpStream::connect(("127.0.0.1", raw)).is_ok() {
+        anyhow::ensure!(Instant::now() < end, "the listener is still there");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let gone = Instant::now();
+    socket.ping(b"while it drains")?;
+    while socket.ping(b"still").is_ok() {
+        anyhow::ensure!(gone.elapsed() < DRAIN * 2, "the connection outlived the drain time");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    anyhow::ensure!(gone.elapsed() > DRAIN / 2, "ended after {:?} already", gone.elapsed());
+    proxy.alive()?;
+    std::fs::remove_dir_all(&folder)?;
+    Ok(())
+}
+
 fn main() -> ExitCode {
     let mut suite = Suite::new("reload");
+    suite.case("removed-listener", removed_listener);
     suite.case("weights", run);
     suite.finish()
 }

@@ -95,7 +95,7 @@ fn subset(
     let Some(subset) = &destination.subset else { return };
     let mut names = Vec::new();
     for rule in registry.rules(host) {
-        if rule.meta.broken() {
+        if rule.meta.misread("spec.subsets", &["name"], None) {
             return;
         }
         names.extend(rule.spec.subsets.iter().map(|subset| subset.name.value.as_str()));

@@ -1,6 +1,7 @@
 //! What the checks found.
 
 use crate::diag::{Diagnostic, Location, Severity};
+use crate::read::Mistake;
 use crate::yaml::{Sources, Span};
 
 /// Collects diagnostics.
@@ -37,11 +38,11 @@ impl<'w> Findings<'w> {
 
     /// Drops those behind the first `before` that could be a consequence of a mistake that was told: it lies within
     /// what they speak of.
-    pub fn drop_consequences(&mut self, before: usize, mistakes: &[Span]) {
+    pub fn drop_consequences(&mut self, before: usize, mistakes: &[Mistake]) {
         if mistakes.is_empty() {
             return;
         }
-        let told: Vec<Location> = mistakes.iter().filter_map(|span| self.sources.location(*span)).collect();
+        let told: Vec<Location> = mistakes.iter().filter_map(|m| self.sources.location(m.span)).collect();
         let own = |found: &Diagnostic| {
             found.at.as_ref().is_some_and(|at| !told.iter().any(|mistake| at.encloses(mistake)))
         };

@@ -2,6 +2,7 @@
 
 use super::shadow_cover::{Cover, l4_covers, tls_covers};
 use super::{Findings, Registry};
+use crate::kinds::Resource;
 use crate::kinds::http_route::{HttpMatch, HttpRoute};
 use crate::kinds::virtual_service::VirtualService;
 use crate::world::World;
@@ -11,22 +12,29 @@ use crate::yaml::Span;
 pub const MAX_COMPARISONS: usize = 4_000_000;
 
 pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>) {
-    for service in world.virtual_services.iter().filter(|service| !service.meta.broken()) {
-        http(&service.spec, findings);
-        opaque(&service.spec, findings);
+    for service in &world.virtual_services {
+        http(service, findings);
+        opaque(service, findings);
     }
 }
 
-fn http(service: &VirtualService, findings: &mut Findings<'_>) {
+fn http(service: &Resource<VirtualService>, findings: &mut Findings<'_>) {
+    let misread =
+        |rule: &HttpRoute, field: &str| service.meta.misread("spec.http", &[field], Some(rule.span));
+    let spoilt = |part: &HttpMatch| service.meta.mistakes.iter().any(|m| part.span.encloses(m.span));
     // For rules without a match.
     let any = HttpMatch::any();
     let mut cover = Cover::default();
     let mut earlier: Vec<(&HttpMatch, Span)> = Vec::new();
     let mut budget = MAX_COMPARISONS;
-    for rule in &service.http {
+    for rule in &service.spec.http {
+        // What was misread takes nothing, as far as one can know, and nothing is said of it.
+        let whole = !misread(rule, "match");
         let parts: Vec<(&HttpMatch, Span)> = match rule.matches.as_slice() {
+            _ if misread(rule, "delegate") => continue,
+            [] if !whole => continue,
             [] => vec![(&any, rule.span)],
-            parts => parts.iter().map(|part| (part, part.span)).collect(),
+            parts => parts.iter().filter(|part| !spoilt(part)).map(|part| (part, part.span)).collect(),
         };
         let mut dead = Vec::new();
         for (index, (part, span)) in parts.iter().enumerate() {
@@ -40,7 +48,7 @@ fn http(service: &VirtualService, findings: &mut Findings<'_>) {
                 dead.push((*span, *by));
             }
         }
-        report(rule, &dead, parts.len(), findings);
+        report(rule, &dead, whole && dead.len() == parts.len(), findings);
         // What a delegate does not take goes on to the rules below.
         if rule.delegate.is_none() {
             earlier.extend(parts);
@@ -48,8 +56,8 @@ fn http(service: &VirtualService, findings: &mut Findings<'_>) {
     }
 }
 
-fn report(rule: &HttpRoute, dead: &[(Span, Span)], parts: usize, findings: &mut Findings<'_>) {
-    if let (Some((_, by)), true) = (dead.first(), dead.len() == parts) {
+fn report(rule: &HttpRoute, dead: &[(Span, Span)], all: bool, findings: &mut Findings<'_>) {
+    if let (Some((_, by)), true) = (dead.first(), all) {
         let message = format!(
             "no request reaches this rule: the one at {} takes all that it would",
             findings.place(*by)
@@ -71,10 +79,13 @@ fn report(rule: &HttpRoute, dead: &[(Span, Span)], parts: usize, findings: &mut 
     }
 }
 
-fn opaque(service: &VirtualService, findings: &mut Findings<'_>) {
-    let tcp = service.tcp.iter().map(|rule| (rule.span, rule.matches.as_slice()));
+fn opaque(service: &Resource<VirtualService>, findings: &mut Findings<'_>) {
+    let read = |list, span| !service.meta.misread(list, &["match"], Some(span));
+    let tcp = service.spec.tcp.iter().filter(|rule| read("spec.tcp", rule.span));
+    let tcp = tcp.map(|rule| (rule.span, rule.matches.as_slice()));
     connections(tcp, l4_covers, |part| part.span, findings);
-    let tls = service.tls.iter().map(|rule| (rule.span, rule.matches.as_slice()));
+    let tls = service.spec.tls.iter().filter(|rule| read("spec.tls", rule.span));
+    let tls = tls.map(|rule| (rule.span, rule.matches.as_slice()));
     connections(tls, tls_covers, |part| part.span, findings);
 }
 

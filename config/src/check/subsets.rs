@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::{Findings, Registry};
 use crate::kinds::Resource;
+use crate::kinds::destination_rule::DestinationRule;
 use crate::kinds::service::Service;
 use crate::kinds::service_entry::ServiceEntry;
 use crate::world::World;
@@ -22,7 +23,11 @@ pub(super) fn check(world: &World, registry: &Registry<'_>, findings: &mut Findi
             services.entry(host.to_ascii_lowercase()).or_default().push(Backing::Entry(entry));
         }
     }
-    for rule in world.destination_rules.iter().filter(|rule| !rule.meta.broken()) {
+    let read = |rule: &&Resource<DestinationRule>| {
+        !rule.meta.misread("spec.host", &[], None)
+            && !rule.meta.misread("spec.subsets", &["name", "labels"], None)
+    };
+    for rule in world.destination_rules.iter().filter(read) {
         let host = registry.resolve(&rule.spec.host, &rule.meta.namespace);
         let Some(endpoints) = services.get(&host).and_then(|backing| endpoints(backing, &labels)) else {
             continue;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::read::{Field, Reader};
+use crate::read::{Field, Mistake, Reader};
 use crate::yaml::{Node, Span, Spanned};
 
 /// The namespace of a resource that names none.
@@ -47,8 +47,8 @@ pub struct Meta {
     pub created: Option<String>,
     /// The whole document.
     pub span: Span,
-    /// Where errors were reported while it was read: what stands there may be missing.
-    pub mistakes: Vec<Span>,
+    /// Errors that were reported while it was read: what stands there may be missing.
+    pub mistakes: Vec<Mistake>,
 }
 
 impl Meta {
@@ -56,6 +56,26 @@ impl Meta {
     #[must_use]
     pub fn broken(&self) -> bool {
         !self.mistakes.is_empty()
+    }
+
+    /// May something be missing of `list`'s elements (such as `spec.http`): an element as a whole, or one of its
+    /// `fields`? With a `place`, only mistakes within it count; without one, those of the mappings around the list
+    /// do, too.
+    #[must_use]
+    pub fn misread(&self, list: &str, fields: &[&str], place: Option<Span>) -> bool {
+        let mut here = self.mistakes.iter().filter(|m| place.is_none_or(|place| place.encloses(m.span)));
+        here.any(|mistake| {
+            if below(list, &mistake.path).is_some() {
+                return true;
+            }
+            let Some(element) = mistake.path.strip_prefix(list).and_then(|rest| rest.strip_prefix('['))
+            else {
+                return false;
+            };
+            let field = element.split_once(']').map_or("", |(_, rest)| rest);
+            let one_of = |name: &&str| field.strip_prefix('.').and_then(|field| below(field, name)).is_some();
+            field.is_empty() || fields.iter().any(one_of)
+        })
     }
 
     /// `Kind namespace/name`, for messages.
@@ -101,6 +121,12 @@ impl Meta {
             mistakes: Vec::new(),
         })
     }
+}
+
+/// What `path` says below `above`; `None` when it is not `above` itself or something in it.
+fn below<'p>(path: &'p str, above: &str) -> Option<&'p str> {
+    let rest = path.strip_prefix(above)?;
+    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
 }
 
 /// A resource of one kind.

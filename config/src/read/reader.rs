@@ -13,6 +13,15 @@ pub(super) enum Step {
     Index(usize),
 }
 
+/// Where an error was reported while a resource was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistake {
+    /// Its place.
+    pub span: Span,
+    /// The field that was being read, such as `spec.http[0].timeout`.
+    pub path: String,
+}
+
 /// Where reading is, and what it found.
 #[derive(Debug)]
 pub struct Reader<'a> {
@@ -20,7 +29,7 @@ pub struct Reader<'a> {
     diagnostics: &'a mut Vec<Diagnostic>,
     path: Vec<Step>,
     pub(super) owners: Vec<Owner>,
-    errors: Vec<Span>,
+    errors: Vec<Mistake>,
 }
 
 impl<'a> Reader<'a> {
@@ -37,7 +46,7 @@ impl<'a> Reader<'a> {
 
     /// Where errors were reported after the first `before`.
     #[must_use]
-    pub fn mistakes(&self, before: usize) -> Vec<Span> {
+    pub fn mistakes(&self, before: usize) -> Vec<Mistake> {
         self.errors.get(before..).unwrap_or_default().to_vec()
     }
 
@@ -103,7 +112,7 @@ impl<'a> Reader<'a> {
     /// Reports anything at a place.
     pub fn report(&mut self, diagnostic: Diagnostic, span: Span) {
         if diagnostic.severity == Severity::Error {
-            self.errors.push(span);
+            self.errors.push(Mistake { span, path: self.path() });
         }
         self.diagnostics.push(diagnostic.at(self.sources, span));
     }

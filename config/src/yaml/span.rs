@@ -29,6 +29,14 @@ impl Span {
     pub fn to(self, other: Span) -> Span {
         Span { end_line: other.end_line, end_column: other.end_column, ..self }
     }
+
+    /// Does `other` lie within this one?
+    #[must_use]
+    pub fn encloses(self, other: Span) -> bool {
+        self.file == other.file
+            && (self.line, self.column) <= (other.line, other.column)
+            && (other.end_line, other.end_column) <= (self.end_line, self.end_column)
+    }
 }
 
 impl PartialEq for Span {

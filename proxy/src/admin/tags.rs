@@ -111,6 +111,25 @@ impl<'a> Found<'a> {
         self.tag("envoy.listener_address", address, start..behind_at);
     }
 
+    /// `proxy_proto.[<prefix>.]versions.v<n>.<statistic>`
+    fn proxy_protocol(&mut self) {
+        let Some(rest) = self.name.strip_prefix("proxy_proto.") else { return };
+        let start = self.name.len().saturating_sub(rest.len());
+        let (head, counted) = rest.rsplit_once('.').unwrap_or(("", rest));
+        let (prefix, version) = match head.rsplit_once("versions.v") {
+            Some((prefix, version)) => (prefix.trim_end_matches('.'), Some(version)),
+            None => (head, None),
+        };
+        let end = self.name.len().saturating_sub(counted.len());
+        let behind = start.saturating_add(if prefix.is_empty() { 0 } else { prefix.len().saturating_add(1) });
+        if behind > start {
+            self.tag("envoy.proxy_protocol_prefix", prefix, start..behind);
+        }
+        if let Some(version) = version {
+            self.tag("envoy.proxy_protocol_version", version, behind..end);
+        }
+    }
+
     /// `server.worker_<n>.` and the like.
     fn worker(&mut self) {
         for scope in ["server.", "listener_manager.", "thread_local_cluster_manager."] {
@@ -195,6 +214,7 @@ impl Tags {
             found.worker();
             found.rds();
             LATE_TOKENS.iter().for_each(|(tag, pattern)| found.tokens(tag, pattern));
+            found.proxy_protocol();
         }
         self.0.rules.iter().for_each(|rule| found.rule(rule));
         Tagged { name: found.rest(), tags: found.tags }
@@ -254,6 +274,16 @@ mod tests {
                 "listener.admin.http.downstream_rq_completed envoy.http_conn_manager_prefix=admin",
             ),
             ("server.worker_0.watchdog_miss", "server.worker.watchdog_miss envoy.worker_id=0"),
+            (
+                "proxy_proto.a.versions.v1.found",
+                "proxy_proto.found envoy.proxy_protocol_prefix=a,envoy.proxy_protocol_version=1",
+            ),
+            ("proxy_proto.versions.v2.error", "proxy_proto.error envoy.proxy_protocol_version=2"),
+            (
+                "proxy_proto.a.not_found_allowed",
+                "proxy_proto.not_found_allowed envoy.proxy_protocol_prefix=a",
+            ),
+            ("proxy_proto.not_found_allowed", "proxy_proto.not_found_allowed "),
             ("tcp.t.downstream_cx_total", "tcp.downstream_cx_total envoy.tcp_prefix=t"),
             ("server.uptime", "server.uptime "),
             ("cluster_manager.cluster_added", "cluster_manager.cluster_added "),

@@ -9,6 +9,7 @@ use crate::listen::{Acceptors, accept::Listening};
 use crate::live;
 use crate::live::permit::Kind;
 use crate::model::snapshot::{Published, Snapshot};
+use crate::tcp;
 use crate::transport::turn;
 use crate::upstream::Worker;
 use std::io;
@@ -120,7 +121,10 @@ async fn work(index: usize, published: Arc<Published>, mut inbox: UnboundedRecei
     }));
     while let Some(order) = inbox.recv().await {
         match order {
-            Order::Publish => _ = worker.version(),
+            Order::Publish => {
+                worker.version();
+                tcp::look(|listener| worker.with_snapshot(|s| s.listeners.contains_key(listener)));
+            }
             Order::Open(opened) => accept(&acceptors, opened),
             Order::Close(listener, address) => acceptors.close(&listener, &address),
             Order::Drain => connection::wake_all(),

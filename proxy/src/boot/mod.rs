@@ -13,7 +13,7 @@ mod view;
 use crate::admin;
 use crate::base::addr::Address;
 use crate::control::{Control, Start, validate};
-use crate::live::limit;
+use crate::live::{drain, limit};
 use crate::model::snapshot::Published;
 use crate::observe::metrics::{Registry, Source};
 use crate::upstream::stats::LiveStats;
@@ -47,6 +47,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         return judge(&flags, &written);
     }
     limits::raise_descriptors();
+    drain::set_time(flags.drain_time);
     let workers = flags.concurrency.unwrap_or_else(limits::cpus);
     let published = Arc::new(Published::new());
     let crew = Crew::start(workers, published.clone()).context("the worker threads cannot be started")?;

@@ -10,7 +10,7 @@ use crate::codec::h1::head::HeadRules;
 use crate::codec::h1::server::Server;
 use crate::codec::message::{DownstreamError, RequestHead};
 use crate::codec::stream::Downstream;
-use crate::failure::Failure;
+use crate::failure::{Failure, Flag};
 use crate::live::drain;
 use crate::model::http::{CodecType, ConnectionManager};
 use crate::observe::record::{ConnFacts, Protocol, Record};
@@ -76,8 +76,18 @@ pub fn count() -> usize {
     WAKERS.with_borrow(HashMap::len)
 }
 
+/// Who ended a connection.
+#[derive(Clone, Copy)]
+pub(super) enum EndedBy {
+    /// The client; while a request of it was being served?
+    Client { busy: bool },
+    /// The proxy.
+    Us,
+}
+
 /// Counts a connection while it lives.
 pub(super) struct Counted {
+    by: EndedBy,
     cell: Rc<ManagerCell>,
     id: u64,
     start: Instant,
@@ -99,7 +109,12 @@ impl Counted {
             if h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE },
             1,
         );
-        Counted { cell, id: facts.id, start: facts.start, h2 }
+        Counted { by: EndedBy::Client { busy: false }, cell, id: facts.id, start: facts.start, h2 }
+    }
+
+    /// The connection ends: by the client between requests, unless another is named here.
+    pub(super) fn ended(&mut self, by: EndedBy) {
+        self.by = by;
     }
 }
 
@@ -108,6 +123,16 @@ impl Drop for Counted {
         WAKERS.with_borrow_mut(|wakers| wakers.remove(&self.id));
         let stats = &self.cell.stats;
         stats.inc(stat::DOWNSTREAM_CX_DESTROY);
+        match self.by {
+            EndedBy::Us => stats.inc(stat::DOWNSTREAM_CX_DESTROY_LOCAL),
+            EndedBy::Client { busy } => {
+                stats.inc(stat::DOWNSTREAM_CX_DESTROY_REMOTE);
+                if busy {
+                    stats.inc(stat::DOWNSTREAM_CX_DESTROY_ACTIVE_RQ);
+                    stats.inc(stat::DOWNSTREAM_CX_DESTROY_REMOTE_ACTIVE_RQ);
+                }
+            }
+        }
         stats.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
         stats.gauge_sub(
             if self.h2 { stat::DOWNSTREAM_CX_HTTP2_ACTIVE } else { stat::DOWNSTREAM_CX_HTTP1_ACTIVE },
@@ -235,7 +260,14 @@ struct Http1 {
 enum Next {
     Request(RequestHead),
     Bad(Failure),
+    Close(EndedBy),
+}
+
+/// How a connection stands after a request.
+enum After {
+    Again,
     Close,
+    Gone,
 }
 
 impl Http1 {
@@ -243,7 +275,7 @@ impl Http1 {
     fn run(self, server: Server) -> impl Future<Output = ()> {
         let (mut this, mut server) = (self, server);
         async move {
-            let _counted = Counted::new(this.manager.clone(), &this.conn.facts, false).await;
+            let mut counted = Counted::new(this.manager.clone(), &this.conn.facts, false).await;
             loop {
                 let idle_since = clock::now();
                 let mut first_byte = None;
@@ -252,17 +284,23 @@ impl Http1 {
                     server.set_close();
                 }
                 match next {
-                    Next::Close => return,
-                    Next::Bad(failure) => return Box::pin(this.goodbye(&mut server, failure)).await,
+                    Next::Close(by) => return counted.ended(by),
+                    Next::Bad(failure) => {
+                        counted.ended(EndedBy::Us);
+                        return Box::pin(this.goodbye(&mut server, failure, first_byte)).await;
+                    }
                     Next::Request(head) => {
                         let served = Box::pin(this.exchange(&mut server, head));
-                        let again = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
+                        let after = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
                             this.manager.stats.inc(stat::WEIR_PANICS);
-                            false
+                            After::Close
                         });
-                        if !again {
-                            return Box::pin(this.linger(&mut server)).await;
-                        }
+                        counted.ended(match after {
+                            After::Again => continue,
+                            After::Close => EndedBy::Us,
+                            After::Gone => EndedBy::Client { busy: true },
+                        });
+                        return Box::pin(this.linger(&mut server)).await;
                     }
                 }
             }
@@ -286,7 +324,9 @@ impl Http1 {
         };
         match server.poll_head(cx, &rules) {
             Poll::Ready(Ok(Some(head))) => return Poll::Ready(Next::Request(head)),
-            Poll::Ready(Ok(None) | Err(DownstreamError::Gone)) => return Poll::Ready(Next::Close),
+            Poll::Ready(Ok(None) | Err(DownstreamError::Gone)) => {
+                return Poll::Ready(Next::Close(EndedBy::Client { busy: server.has_input() }));
+            }
             Poll::Ready(Err(DownstreamError::Bad(failure))) => return Poll::Ready(Next::Bad(failure)),
             Poll::Pending => {}
         }
@@ -294,7 +334,7 @@ impl Http1 {
             *first_byte = Some(clock::now());
         }
         if drain::closes_idle() && first_byte.is_none() && self.served > 0 {
-            return Poll::Ready(Next::Close);
+            return Poll::Ready(Next::Close(EndedBy::Us));
         }
         let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);
         let idle_by = config.idle_timeout.map(|t| idle_since + t);
@@ -311,11 +351,11 @@ impl Http1 {
         } else {
             stat::DOWNSTREAM_CX_MAX_DURATION_REACHED
         });
-        Poll::Ready(Next::Close)
+        Poll::Ready(Next::Close(EndedBy::Us))
     }
 
     /// Serves one request; may the connection go on?
-    async fn exchange(&mut self, server: &mut Server, head: RequestHead) -> bool {
+    async fn exchange(&mut self, server: &mut Server, head: RequestHead) -> After {
         self.served = self.served.saturating_add(1);
         let worn = self.manager.config.max_requests_per_connection.is_some_and(|most| self.served >= most);
         if worn {
@@ -340,17 +380,25 @@ impl Http1 {
             self.conn.buffer_limit,
         );
         exchange.serve().await;
+        let gone = exchange.record.flags.has(Flag::DC);
         drop(exchange);
-        server.keep_alive() && server.request_done() && server.flushed()
+        match server.keep_alive() && server.request_done() && server.flushed() {
+            true => After::Again,
+            false if gone => After::Gone,
+            false => After::Close,
+        }
     }
 
-    /// Answers bytes that are no request, and closes.
-    async fn goodbye(&mut self, server: &mut Server, failure: Failure) {
+    /// Answers bytes that are no request, and closes. `began`: when the first of them came, if it was before now.
+    async fn goodbye(&mut self, server: &mut Server, failure: Failure, began: Option<Instant>) {
         self.manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
         self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
         self.manager.response_code(failure.row().status);
-        let mut record = Record::new(self.conn.facts.clone(), clock::now(), clock::wall());
+        let took = began.map(|at| clock::now().saturating_duration_since(at)).unwrap_or_default();
+        let begun = clock::wall().saturating_sub(took);
+        let mut record = Record::new(self.conn.facts.clone(), began.unwrap_or_else(clock::now), begun);
         record.protocol = Some(Protocol::Http11);
+        record.moments.end = Some(took);
         record.response.append_id(Id::Server, self.manager.config.server_name.as_bytes());
         let row = failure.row();
         record.status = row.status;

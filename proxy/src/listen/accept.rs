@@ -4,8 +4,10 @@ use super::conn::{self, Accepted};
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::live::limit;
+use crate::live::worker::index;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::listener as stat;
+use crate::observe::stats::listener_worker as own;
 use crate::transport::Io;
 use crate::transport::io::{set_keepalive, unix};
 use crate::upstream::Worker;
@@ -89,7 +91,7 @@ impl Acceptors {
 
 /// Accepts until the task is aborted.
 async fn run(name: Name, socket: Socket) {
-    let mut stats: Option<(Name, Cells)> = None;
+    let mut stats: Option<Stats> = None;
     let mut burst = 0;
     let mut failing = false;
     loop {
@@ -99,7 +101,7 @@ async fn run(name: Name, socket: Socket) {
         }
         let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(&name).cloned()));
         let Some(listener) = listener else { continue };
-        let cells = cells(&mut stats, &listener.stat_prefix);
+        let Stats { cells, worker, .. } = Stats::of(&mut stats, &listener.stat_prefix);
         let (io, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -123,8 +125,13 @@ async fn run(name: Name, socket: Socket) {
         }
         cells.inc(stat::DOWNSTREAM_CX_TOTAL);
         cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        worker.inc(own::DOWNSTREAM_CX_TOTAL);
+        worker.gauge_add(own::DOWNSTREAM_CX_ACTIVE, 1);
         let accepted = Accepted { io, peer, listener, stats: cells.clone() };
-        conn::start(accepted, Box::new(Active { cells, _place: slot }));
+        conn::start(
+            accepted,
+            Box::new(Active { cells: cells.clone(), worker: worker.clone(), _place: slot }),
+        );
         burst += 1;
         if burst >= BURST {
             burst = 0;
@@ -133,15 +140,24 @@ async fn run(name: Name, socket: Socket) {
     }
 }
 
-/// The listener's counters; made anew when a change gave it another prefix.
-fn cells(kept: &mut Option<(Name, Cells)>, prefix: &Name) -> Cells {
-    match kept {
-        Some((name, cells)) if name == prefix => cells.clone(),
-        _ => {
-            let cells = Registry::global().cells(&stat::SCHEMA, &format!("listener.{prefix}."));
-            *kept = Some((prefix.clone(), cells.clone()));
-            cells
-        }
+/// The listener's counters and this worker's share of them; made anew when a change gave it another prefix.
+struct Stats {
+    prefix: Name,
+    cells: Cells,
+    worker: Cells,
+}
+
+impl Stats {
+    fn of<'k>(kept: &'k mut Option<Stats>, prefix: &Name) -> &'k Stats {
+        let made = kept.take().filter(|stats| stats.prefix == *prefix);
+        kept.insert(made.unwrap_or_else(|| {
+            let (all, index) = (Registry::global(), index().unwrap_or_default());
+            Stats {
+                prefix: prefix.clone(),
+                cells: all.cells(&stat::SCHEMA, &format!("listener.{prefix}.")),
+                worker: all.cells(&own::SCHEMA, &format!("listener.{prefix}.worker_{index}.")),
+            }
+        }))
     }
 }
 
@@ -153,6 +169,7 @@ fn transient(error: &io::Error) -> bool {
 
 struct Active {
     cells: Cells,
+    worker: Cells,
     /// Gives its place back when dropped.
     _place: limit::Slot,
 }
@@ -161,5 +178,6 @@ impl Drop for Active {
     fn drop(&mut self) {
         self.cells.inc(stat::DOWNSTREAM_CX_DESTROY);
         self.cells.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+        self.worker.gauge_sub(own::DOWNSTREAM_CX_ACTIVE, 1);
     }
 }

@@ -1,13 +1,14 @@
 //! A new connection: listener filters, choice of the chain, and off to its terminal.
 
 use super::chain::{self, Inputs};
-use super::proxy_protocol::{self, Header, Rules};
+use super::proxy_protocol::{self, Header, Refused, Rules};
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::clock;
 use crate::failure::Flag;
 use crate::http::connection::{self, Present};
 use crate::model::listener::{Listener, ListenerFilter, Terminal};
+use crate::observe::metrics::Cells;
 use crate::observe::record::{ConnFacts, Record};
 use crate::observe::stats::listener as stat;
 use crate::tcp;
@@ -29,7 +30,7 @@ pub struct Accepted {
     /// The listener it came in on.
     pub listener: Arc<Listener>,
     /// The listener's statistics.
-    pub stats: crate::observe::metrics::Cells,
+    pub stats: Cells,
 }
 
 /// Starts to serve an accepted socket. `hold` is dropped when the connection ends.
@@ -46,7 +47,7 @@ pub fn start(accepted: Accepted, hold: Box<dyn Any>) {
 /// Runs the listener filters first.
 async fn filtered(mut accepted: Accepted, mut seen: Seen, local: Address, hold: Box<dyn Any>) {
     let listener = accepted.listener.clone();
-    let filters = filters(&mut accepted.io, &listener, &mut seen);
+    let filters = filters(&mut accepted.io, &listener, &accepted.stats, &mut seen);
     let passed = match listener.listener_filters_timeout {
         Some(time) => match tokio::time::timeout(time, filters).await {
             Ok(passed) => passed,
@@ -60,7 +61,6 @@ async fn filtered(mut accepted: Accepted, mut seen: Seen, local: Address, hold: 
     if passed {
         chosen(accepted, seen, local, hold);
     } else {
-        accepted.stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_ERROR);
         if !seen.input.is_empty() {
             // Nobody takes what was sent: a reset, as for bytes that were never read (Envoy's filters only peek).
             accepted.io.reset_on_drop();
@@ -128,19 +128,25 @@ struct Seen {
     input: Input,
 }
 
-async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> bool {
+async fn filters(io: &mut Io, listener: &Listener, stats: &Cells, seen: &mut Seen) -> bool {
     for filter in &listener.listener_filters {
         match filter {
-            ListenerFilter::ProxyProtocol { allow_without, refuse_v1, refuse_v2 } => {
+            ListenerFilter::ProxyProtocol { stat_prefix, allow_without, refuse_v1, refuse_v2 } => {
                 let rules =
                     Rules { allow_without: *allow_without, refuse_v1: *refuse_v1, refuse_v2: *refuse_v2 };
-                match proxy_protocol::read(io, &mut seen.input, rules).await {
-                    Ok(Some(Header::Proxied(from, to))) => {
+                let read = proxy_protocol::read(io, &mut seen.input, rules).await;
+                proxy_protocol::count(stat_prefix, &read);
+                match read {
+                    Ok(Some((_, Header::Proxied(from, to)))) => {
                         seen.remote = Address::Ip(from);
                         seen.local = Address::Ip(to);
                     }
-                    Ok(Some(Header::Local) | None) => {}
-                    Err(proxy_protocol::Refused) => return false,
+                    Ok(Some((_, Header::Local)) | None) => {}
+                    Err(Refused::Gone) => {
+                        stats.inc(stat::DOWNSTREAM_LISTENER_FILTER_REMOTE_CLOSE);
+                        return false;
+                    }
+                    Err(_) => return false,
                 }
             }
             ListenerFilter::OriginalDst => {

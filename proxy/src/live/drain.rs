@@ -4,12 +4,25 @@ use crate::base::clock::{self, Instant};
 use crate::base::rng;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 static ON: AtomicBool = AtomicBool::new(false);
 static IDLE: AtomicBool = AtomicBool::new(false);
 static SINCE: Mutex<Option<(Instant, Option<Duration>)>> = Mutex::new(None);
+
+/// `--drain-time-s` in milliseconds.
+static TIME: AtomicU64 = AtomicU64::new(600_000);
+
+/// Sets the time that what is to end is given (`--drain-time-s`).
+pub fn set_time(time: Duration) {
+    TIME.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// The time that what is to end is given.
+pub fn time() -> Duration {
+    Duration::from_millis(TIME.load(Ordering::Relaxed))
+}
 
 /// Begins. With a time, connections close at their responses with growing probability over it (Envoy's `gradual`);
 /// without, at the next response.

@@ -69,6 +69,8 @@ pub struct Keepalive {
 pub enum ListenerFilter {
     /// PROXY protocol, versions 1 and 2.
     ProxyProtocol {
+        /// Its statistics' prefix; may be empty.
+        stat_prefix: Name,
         /// Connections without the header are served too.
         allow_without: bool,
         /// Refuse version 1.

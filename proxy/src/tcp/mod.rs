@@ -1,6 +1,7 @@
 //! The TCP proxy (`envoy.filters.network.tcp_proxy`, spec 4.4): a cluster, a connection, bytes both ways.
 
 mod relay;
+mod retire;
 
 use crate::base::{clock, rng};
 use crate::failure::{Flag, Reset};
@@ -16,6 +17,8 @@ use crate::transport::Io;
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::{ClusterCell, Worker, lease};
 use relay::{End, relay};
+use retire::Guest;
+pub use retire::look;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -80,7 +83,8 @@ async fn session(
     host.inc(Stat::CxTotal);
     host.inc(Stat::CxActive);
     record.upstream.local = upstream.local().ok();
-    let end = relay(io, read, upstream, proxy, record).await;
+    let guest = Guest::of(&record.conn.listener, record.conn.id);
+    let end = relay(io, read, upstream, proxy, &guest, record).await;
     match end {
         End::Idle => stats.inc(stat::IDLE_TIMEOUT),
         End::TooLong => {
@@ -88,7 +92,7 @@ async fn session(
             record.flags.set(Flag::DT);
         }
         End::UpBroken => record.flags.set(Flag::UR),
-        End::DownBroken | End::Complete => {}
+        End::DownBroken | End::Complete | End::Retired => {}
     }
     cell.stats.add(cluster_stat::UPSTREAM_CX_TX_BYTES_TOTAL, record.bytes_received);
     cell.stats.add(cluster_stat::UPSTREAM_CX_RX_BYTES_TOTAL, record.bytes_sent);

@@ -1,5 +1,6 @@
 //! Bytes both ways with half-close: what one side sends is written to the other before more is read.
 
+use super::retire::Guest;
 use crate::base::clock::{self, Instant};
 use crate::model::listener::TcpProxy;
 use crate::observe::record::Record;
@@ -21,6 +22,8 @@ pub enum End {
     Idle,
     /// `max_downstream_connection_duration`.
     TooLong,
+    /// Its listener is gone, and the drain time over.
+    Retired,
 }
 
 /// The side of a direction that broke.
@@ -74,7 +77,14 @@ impl Flow {
 }
 
 /// Relays until both sides have ended, one breaks, or a time is over.
-pub async fn relay(mut down: Io, read: Vec<u8>, mut up: Io, proxy: &TcpProxy, record: &mut Record) -> End {
+pub async fn relay(
+    mut down: Io,
+    read: Vec<u8>,
+    mut up: Io,
+    proxy: &TcpProxy,
+    guest: &Guest,
+    record: &mut Record,
+) -> End {
     let mut there = Flow { input: Input::with(read), ..Flow::default() };
     let mut back = Flow::default();
     let mut alarm = Alarm::default();
@@ -88,6 +98,9 @@ pub async fn relay(mut down: Io, read: Vec<u8>, mut up: Io, proxy: &TcpProxy, re
         };
         if there.shut && back.shut {
             return Poll::Ready(End::Complete);
+        }
+        if guest.poll_over(cx).is_ready() {
+            return Poll::Ready(End::Retired);
         }
         if moved {
             last = clock::now();

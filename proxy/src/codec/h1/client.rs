@@ -125,7 +125,9 @@ impl Client {
             match ready!(self.reader.input.poll_fill(&mut self.io, cx, usize::MAX)) {
                 Ok(0) | Err(_) => {
                     self.keep_alive = false;
-                    return Poll::Ready(Err(Reset::Termination));
+                    // An end within a head breaks the protocol (Envoy: 502 UPE).
+                    let cut = !self.reader.input.is_empty();
+                    return Poll::Ready(Err(if cut { Reset::Protocol } else { Reset::Termination }));
                 }
                 Ok(_) => self.response_started = true,
             }

@@ -60,10 +60,22 @@ pub fn hopeless(bytes: &[u8], rules: &HeadRules) -> Option<Failure> {
         let mut request = httparse::Request::new(&mut []);
         match request.parse_with_uninit_headers(bytes, fields) {
             Err(httparse::Error::TooManyHeaders) => Some(Failure::TooManyHeaders),
+            // Answered when the head is complete.
+            Err(httparse::Error::Version) if is_other_version(bytes) => None,
             Err(_) => Some(Failure::CodecError),
             Ok(_) => None,
         }
     })
+}
+
+/// Is the third word of the request line a version of HTTP, or so far as it has come the beginning of one?
+fn is_other_version(text: &[u8]) -> bool {
+    const FORM: &[u8] = b"HTTP/0.0";
+    let mut lines = text.splitn(2, |b| *b == b'\r');
+    let word = lines.next().unwrap_or_default().splitn(3, |b| *b == b' ').nth(2).unwrap_or_default();
+    let fits = |(have, want): (&u8, &u8)| if *want == b'0' { have.is_ascii_digit() } else { have == want };
+    let complete = lines.next().is_some();
+    (word.len() == FORM.len() || (!complete && word.len() < FORM.len())) && word.iter().zip(FORM).all(fits)
 }
 
 fn with_fields<'a, R>(max: usize, f: impl FnOnce(&mut [MaybeUninit<httparse::Header<'a>>]) -> R) -> R {
@@ -114,6 +126,7 @@ pub fn request(bytes: &[u8], rules: &HeadRules) -> Result<Parsed<RequestHead>, F
         match parsed.parse_with_uninit_headers(text, fields) {
             Ok(httparse::Status::Complete(n)) if n == text.len() => {}
             Err(httparse::Error::TooManyHeaders) => return Err(Failure::TooManyHeaders),
+            Err(httparse::Error::Version) if is_other_version(text) => return Err(Failure::LowVersion),
             Err(_) if is_http_09(text) => return Err(Failure::LowVersion),
             Ok(_) | Err(_) => return Err(Failure::CodecError),
         }
@@ -227,7 +240,23 @@ mod tests {
         ] {
             assert!(parse(text).is_err(), "{text:?}");
         }
-        assert_eq!(parse("GET / HTTP/1.0\r\n\r\n").unwrap_err(), Failure::LowVersion);
+    }
+
+    /// As Envoy: a version of HTTP that is not served here is answered 426, anything else 400.
+    #[test]
+    fn other_versions_are_told_from_nonsense() {
+        for version in ["1.0", "2.3", "2.0", "0.9", "1.2", "9.9", "0.0"] {
+            let text = format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n");
+            assert_eq!(parse(&text).unwrap_err(), Failure::LowVersion, "{text:?}");
+            for end in 1..text.len() {
+                assert_eq!(hopeless(&text.as_bytes()[..end], &RULES), None, "{:?}", &text[..end]);
+            }
+        }
+        for version in ["HTTP/11.1", "HTTP/1", "HTTP/1.x", "http/2.0", "FOO", "HTTP/2.3 x"] {
+            let text = format!("GET / {version}\r\nHost: a\r\n\r\n");
+            assert_eq!(parse(&text).unwrap_err(), Failure::CodecError, "{text:?}");
+            assert_eq!(hopeless(text.as_bytes(), &RULES), Some(Failure::CodecError), "{text:?}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::wkt;
 use crate::base::ledger::At;
 use crate::model::listener::ListenerFilter;
+use crate::observe::metrics::sanitized;
 use weir_proto::any;
 use weir_proto::envoy::config::core::v3::proxy_protocol_config::Version;
 use weir_proto::envoy::config::listener::v3 as proto;
@@ -39,8 +40,8 @@ fn filter(at: &At<'_>, message: &proto::ListenerFilter) -> Option<ListenerFilter
 }
 
 fn proxy_protocol(at: &At<'_>, message: &ProxyProtocol) -> Option<ListenerFilter> {
-    crate::ledger!(at, message => ProxyProtocol { allow_requests_without_proxy_protocol, disallowed_versions }
-        refuse { rules, pass_through_tlvs, tlv_location } ignore { stat_prefix });
+    crate::ledger!(at, message => ProxyProtocol { allow_requests_without_proxy_protocol, disallowed_versions, stat_prefix }
+        refuse { rules, pass_through_tlvs, tlv_location });
     let versions = disallowed_versions.iter().enumerate();
     let versions: Vec<Version> = versions
         .filter_map(|(i, version)| wkt::enumeration(&at.item("disallowed_versions", i), "", *version))
@@ -51,6 +52,7 @@ fn proxy_protocol(at: &At<'_>, message: &ProxyProtocol) -> Option<ListenerFilter
         at.bad("disallowed_versions", "disallows every version");
     }
     Some(ListenerFilter::ProxyProtocol {
+        stat_prefix: sanitized(stat_prefix).as_str().into(),
         allow_without: *allow_requests_without_proxy_protocol,
         refuse_v1,
         refuse_v2,

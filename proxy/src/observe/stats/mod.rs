@@ -11,6 +11,7 @@
 //! | [`cors`] | `http.<hcm>.cors.` | workers |
 //! | [`codec_http1`], [`codec_http2`] | `http1.`, `http2.` and `cluster.<name>.http1.`, `.http2.` | workers |
 //! | [`tcp`] | `tcp.<prefix>.` | workers |
+//! | [`proxy_protocol`] | `proxy_proto.[<prefix>.]` | workers |
 //! | [`cluster`] | `cluster.<name>.` | workers, health and DNS threads |
 //! | [`cluster_update`] | `cluster.<name>.` | control, DNS, health and outlier threads |
 //! | [`cluster_manager`] | `cluster_manager.` | control |
@@ -33,6 +34,7 @@ pub mod listener;
 pub mod listener_http;
 pub mod listener_manager;
 pub mod listener_worker;
+pub mod proxy_protocol;
 pub mod runtime;
 pub mod server;
 pub mod tcp;
