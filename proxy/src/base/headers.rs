@@ -234,6 +234,13 @@ impl HeaderBlock {
         }
     }
 
+    /// [`HeaderBlock::append_valid`] for a name whose id is known too.
+    pub fn append_known(&mut self, id: Id, name: &[u8], value: &[u8]) {
+        if let Some(entry) = self.write(id, name, value) {
+            self.push(entry);
+        }
+    }
+
     /// Sets a field: the first one keeps its place and spelling, others of the name go; appended when absent.
     pub fn set(&mut self, name: &HeaderName, value: &[u8]) {
         let place = || self.entries.iter().position(|e| e.is(self, name));

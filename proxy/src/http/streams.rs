@@ -204,14 +204,14 @@ impl Http2 {
 fn refused(manager: &ManagerCell, mut record: Record, bad: BadHead) {
     manager.stats.inc(stat::DOWNSTREAM_RQ_TOTAL);
     manager.stats.inc(stat::DOWNSTREAM_RQ_HTTP2_TOTAL);
-    manager.stats.inc(stat::DOWNSTREAM_RQ_TX_RESET);
+    if bad == BadHead::Reset {
+        manager.stats.inc(stat::DOWNSTREAM_RQ_RX_RESET);
+    } else {
+        manager.stats.inc(stat::DOWNSTREAM_RQ_TX_RESET);
+    }
     record.protocol = Some(Protocol::Http2);
     record.flags.set(Flag::DR);
     record.details = bad.details().into();
-    if bad == BadHead::FarTooLarge {
-        record.status = 431;
-        manager.stats.response_code(record.status);
-    }
     record.moments.end = Some(clock::now().saturating_duration_since(record.start));
     for log in &manager.config.logs {
         log.log(&record);

@@ -18,7 +18,8 @@ struct Turn {
     number: Cell<u64>,
     /// Wakes what ends the turn, behind all tasks that are ready now.
     end: RefCell<Option<Waker>>,
-    /// Tasks that wait for the end; each waits at most twice (for its client and for its upstream).
+    /// Tasks that wait for the end: each exchange at most twice (for its client and for its upstream), and each
+    /// connection that others write to once.
     waiting: RefCell<Vec<Waker>>,
 }
 
@@ -82,6 +83,30 @@ impl TurnEnd {
     /// Is it waited for? Then the task that did is woken at the end of the turn.
     pub fn is_awaited(&self) -> bool {
         self.0 != 0 && TURN.with(|turn| turn.number.get() == self.0)
+    }
+}
+
+/// A task that several others ask to be woken at the end of their turn.
+#[derive(Debug, Default)]
+pub struct Due(u64);
+
+impl Due {
+    /// The task is woken once this turn is over, at once on a thread without turns.
+    pub fn ask(&mut self, waker: &Waker) {
+        TURN.with(|turn| {
+            let now = turn.number.get();
+            if now == 0 {
+                waker.wake_by_ref();
+            } else if self.0 != now {
+                self.0 = now;
+                turn.wait(waker);
+            }
+        });
+    }
+
+    /// Is the turn over in which it was last asked?
+    pub fn is_over(&self) -> bool {
+        TURN.with(|turn| self.0 != turn.number.get() || self.0 == 0)
     }
 }
 

@@ -226,16 +226,8 @@ async fn make(
     let local = io.local().ok();
     let limits =
         HeadLimits { bytes: config.http.max_response_headers, fields: config.http.max_headers_count };
-    match client::open(io, &config.http.http2, limits, cell.http2_stats()).await {
-        Ok((session, driver)) => Ok((session, driver, local)),
-        Err(error) => {
-            cell.stats.inc(stat::UPSTREAM_CX_CONNECT_FAIL);
-            Err(ConnectError {
-                reset: Reset::ConnectFailure,
-                reason: error.to_string().replace(' ', "_").into(),
-            })
-        }
-    }
+    let (session, driver) = client::open(io, &config.http.http2, limits, cell.http2_stats());
+    Ok((session, driver, local))
 }
 
 /// Counts a connection that has ended.

@@ -1,16 +1,14 @@
-//! One connection's account: what its peer costs in frames, and the bytes that are held for it. A flood is told as an
-//! error of the byte stream, which ends the connection (limits: Envoy's `Http2ProtocolOptions`, RFC 9113 section 10.5).
+//! One connection's account: what its peer costs in frames, and the bytes that are held for it. A flood ends the
+//! connection (limits: Envoy's `Http2ProtocolOptions`, RFC 9113 section 10.5).
 
 use super::frames::{self, Head, kind};
-use super::refusals::Refusals;
 use crate::base::clock::{self, Instant};
 use crate::model::http::Http2Options;
 use crate::observe::metrics::Cells;
 use crate::observe::stats::codec_http2 as stat;
 use crate::transport::scratch;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// PRIORITY frames for each stream opened (Envoy's `max_inbound_priority_frames_per_stream`).
@@ -28,9 +26,6 @@ const RESETS_JUDGED: u64 = 500;
 
 /// A stream reset before this age is an early reset (Envoy's `overload.premature_reset_min_stream_lifetime_seconds`).
 const EARLY: Duration = Duration::from_secs(1);
-
-/// Body bytes handed over between two writes of the connection; more wait for the socket.
-pub const MAX_HANDED: usize = 256 << 10;
 
 /// Header bytes that a connection may hold when the worker's retention budget is used up.
 pub const HEADER_SHARE: usize = 128 << 10;
@@ -70,11 +65,8 @@ pub struct Account {
     max_control: u64,
     max_empty: u32,
     stats: Rc<Cells>,
-    /// Highest stream seen, and how many were opened.
-    last_stream: Cell<u32>,
+    /// Streams opened.
     opened: Cell<u64>,
-    /// Highest stream whose HEADERS we have begun to write.
-    headers_written: Cell<u32>,
     empty: Cell<u32>,
     priority: Cell<u64>,
     window_updates: Cell<u64>,
@@ -83,17 +75,8 @@ pub struct Account {
     control_since: Cell<Option<Instant>>,
     closed: Cell<u64>,
     early: Cell<u64>,
-    refusals: RefCell<Refusals>,
-    goaway: Cell<bool>,
-    /// The peer's first SETTINGS came, or never will.
-    settled: Cell<bool>,
     flood: Cell<Option<Flood>>,
     block_since: Cell<Option<Instant>>,
-    /// Socket full; bytes handed over since it last took some; who waits.
-    blocked: Cell<bool>,
-    handed: Cell<usize>,
-    waiting: RefCell<Vec<Waker>>,
-    round: Cell<u64>,
     /// Streams, body bytes and header bytes held.
     streams: Cell<u32>,
     body: Cell<usize>,
@@ -120,9 +103,7 @@ impl Account {
             max_control: u64::from(options.max_outbound_control_frames),
             max_empty: options.max_empty_frames,
             stats,
-            last_stream: Cell::new(0),
             opened: Cell::new(0),
-            headers_written: Cell::new(0),
             empty: Cell::new(0),
             priority: Cell::new(0),
             window_updates: Cell::new(0),
@@ -131,15 +112,8 @@ impl Account {
             control_since: Cell::new(None),
             closed: Cell::new(0),
             early: Cell::new(0),
-            refusals: RefCell::default(),
-            goaway: Cell::new(false),
-            settled: Cell::new(false),
             flood: Cell::new(None),
             block_since: Cell::new(None),
-            blocked: Cell::new(false),
-            handed: Cell::new(0),
-            waiting: RefCell::default(),
-            round: Cell::new(1),
             streams: Cell::new(0),
             body: Cell::new(0),
             headers: Cell::new(0),
@@ -160,12 +134,8 @@ impl Account {
         match frame.kind {
             kind::DATA => {
                 self.not_empty(&frame)?;
-                self.hold_body(frame.len as usize);
             }
             kind::HEADERS => {
-                if self.opens(frame.stream) {
-                    self.refusals.borrow_mut().arrives(frame.stream);
-                }
                 self.not_empty(&frame)?;
                 self.block_since.set((!frame.has(frames::END_HEADERS)).then(clock::now));
             }
@@ -190,53 +160,26 @@ impl Account {
             }
             kind::SETTINGS | kind::PING if !frame.has(frames::ACK) => {
                 self.control()?;
-                if frame.kind == kind::SETTINGS && !self.settled.get() {
-                    self.settle();
-                }
             }
             kind::RST_STREAM => self.stats.inc(stat::RX_RESET),
-            kind::GOAWAY => self.goaway.set(true),
             _ => {}
         }
         Ok(())
     }
 
-    /// A frame leaves.
-    pub fn leaves(&self, frame: Head) {
-        match frame.kind {
-            kind::DATA => self.data_sent.set(self.data_sent.get().saturating_add(1)),
-            kind::HEADERS => {
-                self.opens(frame.stream);
-                self.headers_written.set(self.headers_written.get().max(frame.stream));
-                self.refusals.borrow_mut().leaves(frame.stream);
-            }
-            kind::RST_STREAM => {
-                self.stats.inc(stat::TX_RESET);
-                self.refusals.borrow_mut().forget(frame.stream);
-            }
-            kind::GOAWAY => self.stats.inc(stat::GOAWAY_SENT),
-            _ => {}
-        }
+    /// A stream is opened, by us or by the peer.
+    pub fn opens(&self) {
+        add(&self.opened);
     }
 
-    /// True for the first head of a stream.
-    fn opens(&self, stream: u32) -> bool {
-        let new = stream > self.last_stream.get();
-        if new {
-            self.last_stream.set(stream);
-            add(&self.opened);
-        }
-        new
+    /// A DATA frame is sent.
+    pub fn sends_data(&self) {
+        add(&self.data_sent);
     }
 
-    /// The crate has given a stream out.
-    pub fn given_out(&self, stream: u32) {
-        self.refusals.borrow_mut().forget(stream);
-    }
-
-    /// Has the crate answered a request by itself? Each is told once.
-    pub fn crate_answered(&self) -> bool {
-        self.refusals.borrow_mut().take()
+    /// So many control frames wait for the socket.
+    pub fn control_waits(&self, frames: u64) -> Result<(), Flood> {
+        if frames > self.max_control { self.fail(Flood::Control) } else { Ok(()) }
     }
 
     fn not_empty(&self, frame: &Head) -> Result<(), Flood> {
@@ -278,19 +221,9 @@ impl Account {
         self.flood.get()
     }
 
-    /// Has the peer said GOAWAY?
-    pub fn goaway(&self) -> bool {
-        self.goaway.get()
-    }
-
     /// Since when a header block is incomplete.
     pub fn block_since(&self) -> Option<Instant> {
         self.block_since.get()
-    }
-
-    /// Have we begun to write this stream's HEADERS?
-    pub fn headers_written(&self, stream: u32) -> bool {
-        stream <= self.headers_written.get()
     }
 
     /// A stream begins, holding so many header bytes.
@@ -315,9 +248,6 @@ impl Account {
                 let _ = self.fail(Flood::Resets);
             }
         }
-        if self.streams.get() == 0 {
-            self.drop_body(usize::MAX);
-        }
     }
 
     /// Streams that are served.
@@ -330,10 +260,8 @@ impl Account {
         self.headers.get() < HEADER_SHARE || scratch::retained() < scratch::RETENTION_BUDGET
     }
 
-    fn hold_body(&self, bytes: usize) {
-        // No more can be held than the window allows; padding is given back without our doing.
-        let room = (self.windows.get().1 as usize).saturating_sub(self.body.get());
-        let bytes = bytes.min(room);
+    /// Body bytes have come.
+    pub fn hold_body(&self, bytes: usize) {
         self.body.set(self.body.get().saturating_add(bytes));
         scratch::charge(bytes);
     }
@@ -387,61 +315,6 @@ impl Account {
         );
         self.windows.set(grown);
         Some(grown)
-    }
-
-    /// Waits until the socket takes what was handed over. `round` remembers that this stream waits already.
-    pub fn poll_room(&self, cx: &mut Context<'_>, round: &mut u64) -> Poll<()> {
-        if !self.blocked.get() && self.handed.get() < MAX_HANDED {
-            return Poll::Ready(());
-        }
-        if *round != self.round.get() {
-            *round = self.round.get();
-            self.waiting.borrow_mut().push(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-
-    /// Body bytes were handed to the connection.
-    pub fn hand(&self, bytes: usize) {
-        self.handed.set(self.handed.get().saturating_add(bytes));
-    }
-
-    /// The socket takes nothing now.
-    pub fn socket_full(&self) {
-        self.blocked.set(true);
-    }
-
-    /// The socket took bytes; `all`: nothing is left to write.
-    pub fn socket_took(&self, bytes: usize, all: bool) {
-        self.blocked.set(false);
-        self.handed.set(if all { 0 } else { self.handed.get().saturating_sub(bytes) });
-        if self.handed.get() < MAX_HANDED && !self.waiting.borrow().is_empty() {
-            self.wake();
-        }
-    }
-
-    fn wake(&self) {
-        self.round.set(self.round.get().wrapping_add(1));
-        let woken = std::mem::take(&mut *self.waiting.borrow_mut());
-        woken.into_iter().for_each(Waker::wake);
-    }
-
-    /// The peer's SETTINGS have come, or the connection is over.
-    pub fn settle(&self) {
-        self.settled.set(true);
-        self.wake();
-    }
-
-    /// Waits until the peer's SETTINGS have come, or the connection is over.
-    pub fn poll_settled(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.settled.get() {
-            return Poll::Ready(());
-        }
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
-        }
-        Poll::Pending
     }
 }
 

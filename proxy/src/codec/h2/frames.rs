@@ -1,12 +1,24 @@
-//! Frame heads (RFC 9113 section 4.1) picked out of a byte stream in any pieces. Payloads are skipped.
+//! Frames (RFC 9113 sections 4 and 6): their heads, types, flags and error codes.
 
 /// Bytes of a frame head.
 pub const HEAD: usize = 9;
 
-/// Bytes of the client's preface (RFC 9113 section 3.4).
-pub const PREFACE: u32 = 24;
+/// The client's preface (RFC 9113 section 3.4).
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Frame types that are charged (RFC 9113 section 6).
+/// Largest payload that we take, and that we send (RFC 9113 section 6.5.2: the least that every peer takes).
+pub const MAX_PAYLOAD: usize = 16_384;
+
+/// First window of streams and of the connection before any SETTINGS (RFC 9113 section 6.9.2).
+pub const FIRST_WINDOW: u32 = 65_535;
+
+/// Largest window (RFC 9113 section 6.9.1).
+pub const MAX_WINDOW: u32 = 0x7fff_ffff;
+
+/// Highest stream number.
+pub const MAX_STREAM: u32 = 0x7fff_ffff;
+
+/// Frame types (RFC 9113 section 6).
 pub mod kind {
     #![allow(missing_docs)]
     pub const DATA: u8 = 0;
@@ -14,10 +26,23 @@ pub mod kind {
     pub const PRIORITY: u8 = 2;
     pub const RST_STREAM: u8 = 3;
     pub const SETTINGS: u8 = 4;
+    pub const PUSH_PROMISE: u8 = 5;
     pub const PING: u8 = 6;
     pub const GOAWAY: u8 = 7;
     pub const WINDOW_UPDATE: u8 = 8;
     pub const CONTINUATION: u8 = 9;
+}
+
+/// SETTINGS (RFC 9113 section 6.5.2, RFC 8441 section 3).
+pub mod setting {
+    #![allow(missing_docs)]
+    pub const HEADER_TABLE_SIZE: u16 = 1;
+    pub const ENABLE_PUSH: u16 = 2;
+    pub const MAX_CONCURRENT_STREAMS: u16 = 3;
+    pub const INITIAL_WINDOW_SIZE: u16 = 4;
+    pub const MAX_FRAME_SIZE: u16 = 5;
+    pub const MAX_HEADER_LIST_SIZE: u16 = 6;
+    pub const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 }
 
 /// ACK of SETTINGS and PING.
@@ -26,12 +51,34 @@ pub const ACK: u8 = 1;
 pub const END_STREAM: u8 = 1;
 /// END_HEADERS of HEADERS and CONTINUATION.
 pub const END_HEADERS: u8 = 4;
+/// PADDED of DATA and HEADERS.
+pub const PADDED: u8 = 8;
+/// PRIORITY of HEADERS.
+pub const PRIORITY: u8 = 0x20;
+
+/// An error code (RFC 9113 section 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Reason(pub u32);
+
+#[allow(missing_docs)]
+impl Reason {
+    pub const NO_ERROR: Reason = Reason(0);
+    pub const PROTOCOL_ERROR: Reason = Reason(1);
+    pub const INTERNAL_ERROR: Reason = Reason(2);
+    pub const FLOW_CONTROL_ERROR: Reason = Reason(3);
+    pub const STREAM_CLOSED: Reason = Reason(5);
+    pub const FRAME_SIZE_ERROR: Reason = Reason(6);
+    pub const REFUSED_STREAM: Reason = Reason(7);
+    pub const CANCEL: Reason = Reason(8);
+    pub const COMPRESSION_ERROR: Reason = Reason(9);
+    pub const ENHANCE_YOUR_CALM: Reason = Reason(11);
+}
 
 /// A frame's head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Head {
     /// Payload length.
-    pub len: u32,
+    pub len: usize,
     /// Type.
     pub kind: u8,
     /// Flags.
@@ -41,14 +88,23 @@ pub struct Head {
 }
 
 impl Head {
-    fn parse(b: &[u8; HEAD]) -> Head {
-        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = *b;
-        Head {
-            len: u32::from_be_bytes([0, l0, l1, l2]),
-            kind,
-            flags,
-            stream: u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]),
-        }
+    /// The head that the bytes begin with, and what follows it; none while it is incomplete.
+    pub fn split(bytes: &[u8]) -> Option<(Head, &[u8])> {
+        let ([l0, l1, l2, kind, flags, s0, s1, s2, s3], rest) = bytes.split_first_chunk::<HEAD>()?;
+        let head = Head {
+            len: u32::from_be_bytes([0, *l0, *l1, *l2]) as usize,
+            kind: *kind,
+            flags: *flags,
+            stream: u32::from_be_bytes([s0 & 0x7f, *s1, *s2, *s3]),
+        };
+        Some((head, rest))
+    }
+
+    /// Its bytes.
+    pub fn bytes(self) -> [u8; HEAD] {
+        let [_, l0, l1, l2] = (self.len as u32).to_be_bytes();
+        let [s0, s1, s2, s3] = self.stream.to_be_bytes();
+        [l0, l1, l2, self.kind, self.flags, s0, s1, s2, s3]
     }
 
     /// Is the flag set?
@@ -57,51 +113,15 @@ impl Head {
     }
 }
 
-/// Where a byte stream stands between frames.
-#[derive(Debug, Default)]
-pub struct Frames {
-    head: [u8; HEAD],
-    have: usize,
-    /// Bytes to pass over: payload, or the preface.
-    skip: u32,
+/// Writes a frame with a small payload.
+pub fn put(out: &mut Vec<u8>, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+    out.extend_from_slice(&Head { len: payload.len(), kind, flags, stream }.bytes());
+    out.extend_from_slice(payload);
 }
 
-impl Frames {
-    /// A stream that begins with `skip` bytes that are no frame.
-    pub fn after(skip: u32) -> Frames {
-        Frames { skip, ..Frames::default() }
-    }
-
-    /// More bytes; every head that is complete with them is told.
-    pub fn feed<E>(
-        &mut self,
-        mut bytes: &[u8],
-        mut tell: impl FnMut(Head) -> Result<(), E>,
-    ) -> Result<(), E> {
-        loop {
-            let passed = usize::try_from(self.skip).map_or(bytes.len(), |skip| skip.min(bytes.len()));
-            self.skip = self.skip.saturating_sub(u32::try_from(passed).unwrap_or(u32::MAX));
-            bytes = bytes.get(passed..).unwrap_or_default();
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            let n = HEAD.saturating_sub(self.have).min(bytes.len());
-            if let (Some(to), Some(from)) =
-                (self.head.get_mut(self.have..self.have.saturating_add(n)), bytes.get(..n))
-            {
-                to.copy_from_slice(from);
-            }
-            self.have = self.have.saturating_add(n);
-            bytes = bytes.get(n..).unwrap_or_default();
-            if self.have < HEAD {
-                return Ok(());
-            }
-            self.have = 0;
-            let head = Head::parse(&self.head);
-            self.skip = head.len;
-            tell(head)?;
-        }
-    }
+/// A number of four bytes, if it is that long.
+pub fn number(payload: &[u8]) -> Option<u32> {
+    payload.try_into().ok().map(u32::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -109,24 +129,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn heads_are_found_in_any_pieces() {
-        let mut bytes = vec![b'P'; 24];
-        bytes.extend_from_slice(&[0, 0, 3, 0, 1, 0, 0, 0, 5, 1, 2, 3]);
-        bytes.extend_from_slice(&[0, 0, 0, 4, 1, 0x80, 0, 0, 0]);
-        for piece in 1..=bytes.len() {
-            let mut frames = Frames::after(PREFACE);
-            let mut found = Vec::new();
-            for part in bytes.chunks(piece) {
-                frames
-                    .feed(part, |head| {
-                        found.push(head);
-                        Ok::<(), ()>(())
-                    })
-                    .unwrap();
-            }
-            let data = Head { len: 3, kind: kind::DATA, flags: END_STREAM, stream: 5 };
-            let settings = Head { len: 0, kind: kind::SETTINGS, flags: ACK, stream: 0 };
-            assert_eq!(found, [data, settings], "pieces of {piece}");
-        }
+    fn heads_come_back() {
+        let head = Head { len: 0x01_02_03, kind: kind::HEADERS, flags: END_STREAM, stream: MAX_STREAM };
+        let bytes = head.bytes();
+        assert_eq!(Head::split(&bytes), Some((head, &[][..])));
+        assert_eq!(Head::split(&bytes[..8]), None);
+        let mut out = Vec::new();
+        put(&mut out, kind::WINDOW_UPDATE, 0, 5, &7u32.to_be_bytes());
+        let (head, payload) = Head::split(&out).unwrap();
+        assert_eq!((head.len, head.stream, number(payload)), (4, 5, Some(7)));
     }
 }

@@ -1,30 +1,45 @@
-//! HTTP/2 on both sides, on the `h2` crate driven directly. Nothing outside this folder knows that crate.
+//! HTTP/2 on both sides (RFC 9113), a codec of our own: frames are written straight into what leaves, once per
+//! connection and turn of the worker.
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `frames` | reads frame heads as bytes pass, without touching them |
-//! | `meter` | the byte stream under the crate: every frame that passes is charged |
-//! | `refusals` | requests that the crate answers by itself |
+//! | `frames` | frame heads, types, flags, error codes |
+//! | `hpack/` | header compression |
+//! | `collect` | heads and trailers that come, checked field by field |
+//! | `headers` | heads and trailers that are sent |
 //! | `account` | one connection's account: floods, bytes held, window growth |
-//! | `headers` | header block to `http` types and back, checked both ways |
-//! | `half` | the two halves of a stream: bytes in, bytes out, within granted capacity |
+//! | `streams` | the streams of a connection: what has come for each, windows, who waits |
+//! | `core` | the state of a connection, and what it sends |
+//! | `receive` | frames of streams that arrive |
+//! | `settings` | frames of the connection that arrive |
+//! | `outbox` | bytes that wait for the socket |
+//! | `wire` | moves the bytes between socket and state |
+//! | `flow` | one stream as its exchange holds it |
 //! | `keepalive` | PING and the wait for its answer |
 //! | `server` | a client's connection and its streams |
 //! | `client` | a connection to an upstream, shared by streams |
 
 pub mod account;
 pub mod client;
+mod collect;
+mod core;
+mod flow;
 mod frames;
-mod half;
 mod headers;
+mod hpack;
 mod keepalive;
-mod meter;
-mod refusals;
+mod outbox;
+#[cfg(test)]
+mod pieces;
+mod receive;
 pub mod server;
+mod settings;
+mod streams;
 #[cfg(test)]
 mod tests;
+mod wire;
 
-pub use headers::{BadHead, HeadLimits};
+pub use collect::{BadHead, HeadLimits};
 
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::codec_http2;
