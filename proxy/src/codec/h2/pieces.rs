@@ -113,8 +113,8 @@ fn a_conversation_is_understood() {
     let all = conversation();
     assert_eq!(feed(&link, [&all[..]].into_iter()), Ok(()));
     let seen = seen(&link);
-    let first = "1 [97, 98, 99, 100, 101, 102, 103] Some(1) true None 355 | ";
-    let second = "3 [49, 50, 51, 52, 53, 54, 55] None false Some(Reset(Reason(8))) 99 | ";
+    let first = "1 [97, 98, 99, 100, 101, 102, 103] Some(1) true None 65792 | ";
+    let second = "3 [49, 50, 51, 52, 53, 54, 55] None false Some(Reset(Reason(8))) 65536 | ";
     assert!(seen.starts_with(&format!("{first}{second}")), "{seen}");
 }
 
