@@ -149,10 +149,10 @@ fn what_the_engine_refuses_is_told_with_its_place() {
 fn a_mistake_of_the_merged_text_is_found_there() {
     let folder = Folder::new("merged");
     let path = folder.write("b.yaml", "node: {id: a}\n");
-    let over = "static_resources: {clusters: [{name: a, type: LOGICAL_DNS}]}";
+    let over = "static_resources: {clusters: [{name: a, lb_policy: CLUSTER_PROVIDED}]}";
     let (code, text) = validate(&["--config-yaml", over, "-c"], &path);
     assert_eq!(code, Some(1), "{text}");
-    assert!(text.contains("--config-yaml:1:41: static_resources.clusters[0].type: "), "{text}");
+    assert!(text.contains("--config-yaml:1:41: static_resources.clusters[0].lb_policy: "), "{text}");
 }
 
 #[test]

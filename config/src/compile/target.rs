@@ -18,8 +18,6 @@ pub(crate) enum Part {
     DownstreamTls,
     /// `transport_socket_connect_timeout` of filter chains.
     HandshakeTimeout,
-    /// Clusters that use one address of a name at a time (LOGICAL_DNS).
-    LogicalDns,
     /// Choice of the chain by ALPN or SNI, with the listener filters that find them out.
     ChainsByProtocol,
     /// The listeners 15001 and 15006 that redirected traffic arrives on, and those that it is handed to.
@@ -55,7 +53,6 @@ const NOT_IN_WEIR: &[Part] = &[
     Part::UpstreamTls,
     Part::DownstreamTls,
     Part::HandshakeTimeout,
-    Part::LogicalDns,
     Part::ChainsByProtocol,
     Part::Interception,
     Part::PeerMetadata,

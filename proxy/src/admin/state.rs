@@ -260,6 +260,11 @@ pub trait AdminState: Send + Sync {
         super::memory::of_the_kernel()
     }
 
+    /// Is a statistic shown (`stats_config.stats_matcher`)?
+    fn keeps(&self, _name: &str) -> bool {
+        true
+    }
+
     /// How names of statistics become names and tags in Prometheus format (`stats_config`).
     fn tags(&self) -> &Tags;
 }

@@ -4,13 +4,19 @@ use super::call::Call;
 use super::state::{AdminState, ClusterStatus, HealthFlag, ServerState};
 use crate::observe::metrics::{GaugeValue, Snapshot, sanitized};
 
-/// Everything counted, and the gauges of the server and of the clusters' members and limits.
+/// Everything counted, and the gauges of the server and of the clusters' members and limits; of that what
+/// `stats_matcher` keeps.
 pub(super) fn snapshot(call: &Call<'_>) -> Snapshot {
     let mut snapshot = call.registry.snapshot();
     server(call.state.as_ref(), &mut snapshot);
     for cluster in call.state.clusters() {
         cluster_gauges(&cluster, &mut snapshot);
     }
+    let keeps = |name: &String| call.state.keeps(name);
+    snapshot.counters.retain(|name, _| keeps(name));
+    snapshot.gauges.retain(|name, _| keeps(name));
+    snapshot.histograms.retain(|name, _| keeps(name));
+    snapshot.texts.retain(|name, _| keeps(name));
     snapshot
 }
 

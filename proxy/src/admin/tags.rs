@@ -17,7 +17,11 @@ pub struct Tagged {
 
 /// The rules in force.
 #[derive(Clone, Debug, Default)]
-pub struct Tags(Tagging);
+pub struct Tags {
+    tagging: Tagging,
+    /// The default extractors that are used where not all are.
+    chosen: Vec<String>,
+}
 
 /// A default extractor on dotted names: `*` is any token, `$` the value (cut out with its dot), `**` one or more
 /// tokens at the end.
@@ -45,10 +49,15 @@ struct Found<'a> {
     name: &'a str,
     tags: Vec<(String, String)>,
     cut: Vec<Range<usize>>,
+    /// The default extractors that are used; all when none is named.
+    chosen: &'a [String],
 }
 
 impl<'a> Found<'a> {
     fn tag(&mut self, tag: &str, value: &str, cut: Range<usize>) {
+        if !self.chosen.is_empty() && !self.chosen.iter().any(|name| name == tag) {
+            return;
+        }
         self.tags.push((tag.to_owned(), value.to_owned()));
         self.cut.push(cut);
     }
@@ -154,12 +163,13 @@ impl<'a> Found<'a> {
     fn rule(&mut self, rule: &TagRule) {
         match &rule.value {
             TagValue::Fixed(value) => self.tags.push((rule.name.clone(), value.clone())),
-            TagValue::Regex(regex) => {
-                let Some(groups) = regex.captures(self.name) else { return };
-                let Some(cut) = groups.get(1) else { return };
-                let value = groups.get(2).unwrap_or(cut).as_str();
-                self.tag(&rule.name, value, cut.range());
+            TagValue::Found(regex) => {
+                if let Some((cut, value)) = regex.find(self.name) {
+                    self.tags.push((rule.name.clone(), value.to_owned()));
+                    self.cut.push(cut);
+                }
             }
+            TagValue::Default => {}
         }
     }
 }
@@ -201,13 +211,15 @@ fn match_tokens(name: &str, pattern: &str) -> Option<Range<usize>> {
 impl Tags {
     /// The rules of `stats_config`.
     pub fn new(tagging: Tagging) -> Tags {
-        Tags(tagging)
+        let named = tagging.rules.iter().filter(|rule| matches!(rule.value, TagValue::Default));
+        let chosen = named.map(|rule| rule.name.clone()).collect();
+        Tags { tagging, chosen }
     }
 
     /// Takes a name apart.
     pub fn extract(&self, name: &str) -> Tagged {
-        let mut found = Found { name, tags: Vec::new(), cut: Vec::new() };
-        if self.0.defaults {
+        let mut found = Found { name, tags: Vec::new(), cut: Vec::new(), chosen: &self.chosen };
+        if self.tagging.defaults || !self.chosen.is_empty() {
             found.response_codes();
             TOKENS.iter().for_each(|(tag, pattern)| found.tokens(tag, pattern));
             found.listener();
@@ -216,7 +228,7 @@ impl Tags {
             LATE_TOKENS.iter().for_each(|(tag, pattern)| found.tokens(tag, pattern));
             found.proxy_protocol();
         }
-        self.0.rules.iter().for_each(|rule| found.rule(rule));
+        self.tagging.rules.iter().for_each(|rule| found.rule(rule));
         Tagged { name: found.rest(), tags: found.tags }
     }
 }
@@ -224,7 +236,7 @@ impl Tags {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use regex::Regex;
+    use crate::control::compile::stats::TagRegex;
 
     fn shown(tags: &Tags, name: &str) -> String {
         let tagged = tags.extract(name);
@@ -296,7 +308,7 @@ mod tests {
     fn rules_of_the_configuration() {
         let istio = r"^cluster\.((.+?(\..+?\.svc\.cluster\.local)?)\.)";
         let rules = vec![
-            TagRule { name: "cluster_name".into(), value: TagValue::Regex(Regex::new(istio).unwrap()) },
+            TagRule { name: "cluster_name".into(), value: TagValue::Found(TagRegex::new(istio).unwrap()) },
             TagRule { name: "zone".into(), value: TagValue::Fixed("z1".into()) },
         ];
         let tags = Tags::new(Tagging { rules: rules.clone(), defaults: false });
@@ -309,5 +321,9 @@ mod tests {
             shown(&Tags::new(Tagging { rules, defaults: true }), "tcp.x.y"),
             "tcp.y envoy.tcp_prefix=x,zone=z1"
         );
+        let one = TagRule { name: "envoy.tcp_prefix".into(), value: TagValue::Default };
+        let one = Tags::new(Tagging { rules: vec![one], defaults: false });
+        assert_eq!(shown(&one, "tcp.x.y"), "tcp.y envoy.tcp_prefix=x");
+        assert_eq!(shown(&one, "cluster.x.y"), "cluster.x.y ");
     }
 }

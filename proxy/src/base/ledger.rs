@@ -34,9 +34,15 @@ impl fmt::Display for CompileError {
 
 impl std::error::Error for CompileError {}
 
-/// Collects the mistakes of one resource.
+/// Most notes kept for one resource.
+pub const MAX_NOTES: usize = 100;
+
+/// Collects the mistakes of one resource, and what of it is accepted and not obeyed.
 #[derive(Default, Debug)]
-pub struct Sink(RefCell<Vec<CompileError>>);
+pub struct Sink {
+    errors: RefCell<Vec<CompileError>>,
+    notes: RefCell<Vec<String>>,
+}
 
 impl Sink {
     /// An empty one.
@@ -51,17 +57,17 @@ impl Sink {
 
     /// Number of mistakes so far.
     pub fn len(&self) -> usize {
-        self.0.borrow().len()
+        self.errors.borrow().len()
     }
 
     /// None so far?
     pub fn is_empty(&self) -> bool {
-        self.0.borrow().is_empty()
+        self.errors.borrow().is_empty()
     }
 
     /// All mistakes.
     pub fn into_errors(self) -> Vec<CompileError> {
-        self.0.into_inner()
+        self.errors.into_inner()
     }
 
     /// The value when nothing went wrong, all mistakes otherwise.
@@ -79,7 +85,7 @@ impl Sink {
     }
 
     fn push(&self, error: CompileError) {
-        let mut errors = self.0.borrow_mut();
+        let mut errors = self.errors.borrow_mut();
         if errors.len() < MAX_ERRORS {
             errors.push(error);
         }
@@ -160,6 +166,19 @@ impl<'a> At<'a> {
     /// Refuses what stands here.
     pub fn unsupported(&self, what: &str) {
         self.error_with(format!("{what} is not supported by this release"), "remove it");
+    }
+
+    /// A field is accepted, and not obeyed yet: it is named when the process starts.
+    pub fn not_obeyed(&self, field: &str, set: bool) {
+        let mut notes = self.sink.notes.borrow_mut();
+        if set && notes.len() < MAX_NOTES {
+            notes.push(self.field(field).path());
+        }
+    }
+
+    /// The paths of what was accepted and is not obeyed, in the whole resource so far.
+    pub fn notes(&self) -> Vec<String> {
+        self.sink.notes.borrow().clone()
     }
 
     /// Mistakes so far, in the whole resource: two readings tell whether something between them went wrong.
@@ -244,22 +263,30 @@ macro_rules! plain {
 
 plain!(bool, i32, u32, i64, u64, f32, f64);
 
-/// Takes a proto message apart: `ledger!(at, message => path::Type { used, .. } refuse { .. } ignore { .. })`. Binds
-/// the used fields as references, reports the refused ones that are set, and names the ignored ones.
+/// Takes a proto message apart: `ledger!(at, message => path::Type { used, .. } refuse { .. } note { .. }
+/// ignore { .. })`. Binds the used fields as references, reports the refused ones that are set, notes those that are
+/// set and not obeyed yet, and names the ignored ones.
 /// The used fields of a large message may stand under `elsewhere` instead; they are read from the message then.
 #[macro_export]
 macro_rules! ledger {
     ($at:expr, $msg:expr => $ty:path { $($used:ident),* $(,)? }
         $(elsewhere { $($other:ident),* $(,)? })?
-        $(refuse { $($no:ident),* $(,)? })? $(ignore { $($skip:ident),* $(,)? })?) => {
+        $(refuse { $($no:ident),* $(,)? })? $(note { $($later:ident),* $(,)? })?
+        $(ignore { $($skip:ident),* $(,)? })?) => {
         let _ = &$at;
         // Deprecated fields are named like all others.
         #[allow(deprecated)]
-        let $ty { $($used,)* $($($other: _,)*)? $($($no: _,)*)? $($($skip: _,)*)? } = $msg;
+        let $ty { $($used,)* $($($other: _,)*)? $($($no: _,)*)? $($($later: _,)*)? $($($skip: _,)*)? } = $msg;
         $($(
             #[allow(deprecated)]
             {
                 $at.refuse(stringify!($no), $crate::base::ledger::IsSet::is_set(&$msg.$no));
+            }
+        )*)?
+        $($(
+            #[allow(deprecated)]
+            {
+                $at.not_obeyed(stringify!($later), $crate::base::ledger::IsSet::is_set(&$msg.$later));
             }
         )*)?
     };

@@ -48,7 +48,12 @@ impl Written {
             // The wire form of two messages, one behind the other, is that of the merged one.
             parsed.message.encode(&mut bytes)?;
         }
-        Ok(Written { message: Bootstrap::decode(&*bytes)?, texts })
+        let mut message = Bootstrap::decode(&*bytes)?;
+        if let Some(zone) = &flags.service_zone {
+            let node = message.node.get_or_insert_default();
+            node.locality.get_or_insert_default().zone.clone_from(zone);
+        }
+        Ok(Written { message, texts })
     }
 
     /// The mistakes that the engine found in the bootstrap, each with its place in the text that says most of its

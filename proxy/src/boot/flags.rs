@@ -1,7 +1,7 @@
 //! The command line: Envoy's flags (spec 6.5) and weir's own. An unknown flag is a warning, never the end: a newer
 //! agent must not put a fleet into a crash loop.
 
-use super::values::{duration, level, number, pairs};
+use super::flag_table::{FLAGS, Takes, WITH_MESH, help, unknown};
 use std::time::Duration;
 
 /// `--mode`
@@ -53,6 +53,12 @@ pub struct Flags {
     pub gateway_labels: Vec<(String, String)>,
     /// `--ingress-class`
     pub ingress_class: Option<String>,
+    /// `--service-zone`
+    pub service_zone: Option<String>,
+    /// `--stats-tag`, each a name and a value.
+    pub stats_tags: Vec<(String, String)>,
+    /// Flags of Envoy's that were given and mean nothing here.
+    pub idle: Vec<&'static str>,
     /// Flags in the words of `/server_info`.
     pub given: Vec<(String, String)>,
     /// What was not understood.
@@ -67,246 +73,6 @@ pub enum Wish {
     /// Print this and exit 0.
     Print(String),
 }
-
-type Set = fn(&mut Flags, &str) -> Result<(), String>;
-
-enum Takes {
-    /// No value.
-    Nothing(fn(&mut Flags)),
-    /// A value.
-    Value(&'static str, Set),
-    /// A value that has no meaning here; Envoy knows the flag.
-    Ignored(bool),
-}
-
-struct Flag {
-    name: &'static str,
-    short: Option<char>,
-    takes: Takes,
-    help: &'static str,
-}
-
-/// What the help of a flag begins with that means nothing without `--mesh-config`.
-const WITH_MESH: &str = "with --mesh-config:";
-
-const FLAGS: &[Flag] = &[
-    Flag {
-        name: "config-path",
-        short: Some('c'),
-        takes: Takes::Value("FILE", |f, v| {
-            f.config_path = Some(v.into());
-            Ok(())
-        }),
-        help: "bootstrap, YAML or JSON (Envoy v3)",
-    },
-    Flag {
-        name: "config-yaml",
-        short: None,
-        takes: Takes::Value("TEXT", |f, v| {
-            f.config_yaml = Some(v.into());
-            Ok(())
-        }),
-        help: "bootstrap text, merged over the file",
-    },
-    Flag {
-        name: "mesh-config",
-        short: None,
-        takes: Takes::Value("DIR", |f, v| {
-            f.mesh_config = Some(v.into());
-            Ok(())
-        }),
-        help: "Istio and Kubernetes YAML, watched; no control plane",
-    },
-    Flag {
-        name: "listen-port-map",
-        short: None,
-        takes: Takes::Value("80=8080,..", |f, v| {
-            f.listen_port_map =
-                pairs(v)?.iter().map(|(a, b)| Ok((number(a)?, number(b)?))).collect::<Result<_, String>>()?;
-            Ok(())
-        }),
-        help: "with --mesh-config: ports to listen on instead",
-    },
-    Flag {
-        name: "gateway-labels",
-        short: None,
-        takes: Takes::Value("k=v,..", |f, v| {
-            f.gateway_labels = pairs(v)?;
-            Ok(())
-        }),
-        help: "with --mesh-config: labels that Gateway selectors match",
-    },
-    Flag {
-        name: "ingress-class",
-        short: None,
-        takes: Takes::Value("NAME", |f, v| {
-            f.ingress_class = Some(v.into());
-            Ok(())
-        }),
-        help: "with --mesh-config: take Ingresses of this class only",
-    },
-    Flag {
-        name: "mode",
-        short: None,
-        takes: Takes::Value("MODE", |f, v| {
-            f.mode = match v {
-                "serve" => Mode::Serve,
-                "validate" | "init_only" => Mode::Validate,
-                _ => return Err(format!("'{v}' is not serve, validate or init_only")),
-            };
-            Ok(())
-        }),
-        help: "serve (default), validate, init_only",
-    },
-    Flag {
-        name: "concurrency",
-        short: None,
-        takes: Takes::Value("N", |f, v| {
-            let n: usize = number(v)?;
-            if n > crate::live::worker::MAX_WORKERS {
-                return Err(format!("{n} is more than {} workers", crate::live::worker::MAX_WORKERS));
-            }
-            f.concurrency = Some(n).filter(|n| *n > 0);
-            Ok(())
-        }),
-        help: "worker threads; default: processors within the cgroup's limit",
-    },
-    Flag {
-        name: "log-level",
-        short: Some('l'),
-        takes: Takes::Value("LEVEL", |f, v| {
-            f.log_level = level(v)?.into();
-            Ok(())
-        }),
-        help: "trace, debug, info (default), warning, error, critical, off",
-    },
-    Flag {
-        name: "component-log-level",
-        short: None,
-        takes: Takes::Value("a:debug,..", |f, v| {
-            for part in v.split(',') {
-                let (_, wanted) =
-                    part.split_once(':').ok_or_else(|| format!("'{part}' is not component:level"))?;
-                level(wanted)?;
-            }
-            f.component_log_level = Some(v.into());
-            Ok(())
-        }),
-        help: "levels of single components",
-    },
-    Flag {
-        name: "log-path",
-        short: None,
-        takes: Takes::Value("FILE", |f, v| {
-            f.log_path = Some(v.into());
-            Ok(())
-        }),
-        help: "log to a file",
-    },
-    Flag {
-        name: "service-node",
-        short: None,
-        takes: Takes::Value("ID", |f, v| {
-            f.service_node = Some(v.into());
-            Ok(())
-        }),
-        help: "node id",
-    },
-    Flag {
-        name: "service-cluster",
-        short: None,
-        takes: Takes::Value("NAME", |f, v| {
-            f.service_cluster = Some(v.into());
-            Ok(())
-        }),
-        help: "node cluster",
-    },
-    Flag {
-        name: "drain-time-s",
-        short: None,
-        takes: Takes::Value("S", |f, v| {
-            f.drain_time = Duration::from_secs(number(v)?);
-            Ok(())
-        }),
-        help: "time over which connections drain (600)",
-    },
-    Flag {
-        name: "drain-strategy",
-        short: None,
-        takes: Takes::Value("HOW", |f, v| {
-            f.immediate_drain = match v {
-                "gradual" => false,
-                "immediate" => true,
-                _ => return Err(format!("'{v}' is not gradual or immediate")),
-            };
-            Ok(())
-        }),
-        help: "gradual (default), immediate",
-    },
-    Flag {
-        name: "shutdown-grace",
-        short: None,
-        takes: Takes::Value("S", |f, v| {
-            f.shutdown_grace = duration(v)?;
-            Ok(())
-        }),
-        help: "longest time from SIGTERM to the end (25s)",
-    },
-    Flag {
-        name: "admin-address-path",
-        short: None,
-        takes: Takes::Value("FILE", |f, v| {
-            f.admin_address_path = Some(v.into());
-            Ok(())
-        }),
-        help: "write the admin address to a file",
-    },
-    Flag {
-        name: "file-flush-interval-msec",
-        short: None,
-        takes: Takes::Value("MS", |_, v| {
-            crate::observe::log::set_flush_interval(Duration::from_millis(number(v)?));
-            Ok(())
-        }),
-        help: "access log flush interval",
-    },
-    Flag {
-        name: "allow-unknown-static-fields",
-        short: None,
-        takes: Takes::Nothing(|f| f.allow_unknown = true),
-        help: "ignore unknown fields of the bootstrap",
-    },
-    Flag {
-        name: "allow-unknown-fields",
-        short: None,
-        takes: Takes::Nothing(|f| f.allow_unknown = true),
-        help: "the same (deprecated)",
-    },
-    Flag { name: "service-zone", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "parent-shutdown-time-s", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "local-address-ip-version", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "log-format", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "base-id", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "base-id-path", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "restart-epoch", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "socket-path", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "socket-mode", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "file-flush-min-size-kb", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "disable-extensions", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "stats-tag", short: None, takes: Takes::Ignored(true), help: "" },
-    Flag { name: "disable-hot-restart", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "use-dynamic-base-id", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "cpuset-threads", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "log-format-escaped", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "enable-fine-grain-logging", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "skip-hot-restart-on-no-parent", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "skip-hot-restart-parent-stats", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "reject-unknown-dynamic-fields", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "ignore-unknown-dynamic-fields", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "enable-mutex-tracing", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "enable-core-dump", short: None, takes: Takes::Ignored(false), help: "" },
-    Flag { name: "skip-deprecated-logs", short: None, takes: Takes::Ignored(false), help: "" },
-];
 
 impl Default for Flags {
     fn default() -> Self {
@@ -329,6 +95,9 @@ impl Default for Flags {
             listen_port_map: Vec::new(),
             gateway_labels: Vec::new(),
             ingress_class: None,
+            service_zone: None,
+            stats_tags: Vec::new(),
+            idle: Vec::new(),
             given: Vec::new(),
             warnings: Vec::new(),
         }
@@ -367,7 +136,7 @@ impl Flags {
                 }
                 continue;
             };
-            if matches!(flag.takes, Takes::Value(..) | Takes::Ignored(true)) && value.is_none() {
+            if matches!(flag.takes, Takes::Value(..) | Takes::Idle(Some(_))) && value.is_none() {
                 value = args.next();
                 if value.is_none() {
                     return Err(format!("--{} needs a value", flag.name));
@@ -379,7 +148,12 @@ impl Flags {
                 Takes::Value(_, set) => {
                     set(&mut flags, &value).map_err(|why| format!("--{}: {why}", flag.name))?
                 }
-                Takes::Ignored(_) => {}
+                Takes::Idle(judge) => {
+                    judge
+                        .map_or(Ok(()), |judge| judge(&value))
+                        .map_err(|why| format!("--{}: {why}", flag.name))?;
+                    flags.idle.push(flag.name);
+                }
             }
             flags.given.push((flag.name.replace('-', "_"), value));
         }
@@ -393,50 +167,6 @@ impl Flags {
         }
         Ok(Wish::Run(Box::new(flags)))
     }
-}
-
-fn unknown(arg: &str, name: &str) -> String {
-    let near = FLAGS.iter().map(|f| (distance(f.name, name), f.name)).min();
-    match near {
-        Some((steps, near)) if steps <= 3 => format!("unknown flag {arg} is ignored; did you mean --{near}?"),
-        _ => format!("unknown flag {arg} is ignored"),
-    }
-}
-
-/// Edit distance (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut before = i;
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-        for (j, y) in b.chars().enumerate() {
-            let (left, above) = (row.get(j).copied().unwrap_or(0), row.get(j + 1).copied().unwrap_or(0));
-            let cost = (before + usize::from(x != y)).min(left + 1).min(above + 1);
-            before = above;
-            if let Some(slot) = row.get_mut(j + 1) {
-                *slot = cost;
-            }
-        }
-    }
-    row.last().copied().unwrap_or(0)
-}
-
-fn help() -> String {
-    let mut text = String::from(
-        "weir: a service-mesh data plane\n\nweir -c FILE [flags]\nweir --mesh-config DIR [flags]\n\n",
-    );
-    for flag in FLAGS.iter().filter(|f| !f.help.is_empty()) {
-        let value = match flag.takes {
-            Takes::Value(value, _) => format!(" {value}"),
-            _ => String::new(),
-        };
-        let short = flag.short.map(|s| format!("-{s}, ")).unwrap_or_default();
-        text.push_str(&format!("  {:<38}{}\n", format!("{short}--{}{value}", flag.name), flag.help));
-    }
-    text.push_str("  --version\n\nEnvoy's other flags are accepted and have no effect.\n");
-    text
 }
 
 #[cfg(test)]
@@ -456,6 +186,18 @@ mod tests {
         assert_eq!((flags.config_path.as_deref(), flags.concurrency), (Some("a.yaml"), Some(2)));
         assert_eq!((flags.drain_time.as_secs(), flags.log_level.as_str()), (45, "debug"));
         assert!(flags.warnings.is_empty());
+        assert_eq!(flags.idle, ["disable-hot-restart", "base-id"]);
+        let flags = parse("-c a --stats-tag a:b --stats-tag c.d:/e --service-zone z").unwrap();
+        assert_eq!(flags.stats_tags, [("a".into(), "b".into()), ("c.d".into(), "/e".into())]);
+        assert_eq!(flags.service_zone.as_deref(), Some("z"));
+    }
+
+    /// As pilot-agent starts the proxy (recorded).
+    #[test]
+    fn every_flag_of_envoy_is_known() {
+        let known = "--allow-unknown-fields --allow-unknown-static-fields --base-id 1 --base-id-path f --component-log-level a:info --concurrency 1 --config-path f --config-yaml {} --cpuset-threads --disable-extensions a --disable-hot-restart --drain-strategy gradual --drain-time-s 1 --enable-core-dump --enable-fine-grain-logging --enable-mutex-tracing --file-flush-interval-msec 10000 --file-flush-min-size-kb 64 --ignore-unknown-dynamic-fields --local-address-ip-version v6 --log-format %v --log-format-escaped --log-level warn --log-path f --log-stacktrace-single-entry --mode serve --parent-shutdown-time-s 1 --reject-unknown-dynamic-fields --restart-epoch 0 --service-cluster c --service-node n --service-zone z --skip-deprecated-logs --skip-hot-restart-on-no-parent --skip-hot-restart-parent-stats --socket-mode 0600 --socket-path @p --stats-tag a:b --use-dynamic-base-id --admin-address-path f";
+        let flags = parse(known).unwrap();
+        assert!(flags.warnings.is_empty(), "{:?}", flags.warnings);
     }
 
     #[test]
@@ -471,6 +213,10 @@ mod tests {
             ("-l loud", "--log-level: 'loud' is not trace, debug, info"),
             ("--component-log-level upstream", "'upstream' is not component:level"),
             ("--component-log-level upstream:dbg", "'dbg' is not trace"),
+            ("--base-id x", "--base-id: 'x' is not a number"),
+            ("--local-address-ip-version v5", "'v5' is not v4 or v6"),
+            ("--socket-mode 9", "octal"),
+            ("--stats-tag a", "misformatted stats-tag 'a'"),
             ("--drain-strategy fast", "'fast' is not gradual or immediate"),
             ("--shutdown-grace soon", "'soon' is not a duration"),
             ("--shutdown-grace -1", "'-1' is not a duration"),

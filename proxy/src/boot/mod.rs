@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod crew;
+mod flag_table;
 mod flags;
 mod limits;
 mod logging;
@@ -41,6 +42,9 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     for warning in &flags.warnings {
         tracing::warn!("{warning}");
     }
+    if !flags.idle.is_empty() {
+        tracing::info!("flags that have no effect here: --{}", flags.idle.join(", --"));
+    }
     let started = Instant::now();
     let written = apart(|| Written::read(&flags))?;
     if flags.mode == Mode::Validate {
@@ -60,6 +64,10 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     };
     let (control, _thread) = Control::start(start).map_err(|error| written.explain(&error))?;
     drop(written);
+    let ignored = &control.settings().not_obeyed;
+    if !ignored.is_empty() {
+        tracing::warn!("accepted and not obeyed by this release: {}", ignored.join(", "));
+    }
     limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
     health(published.clone())?;
     if let Some(dir) = &flags.mesh_config {

@@ -8,6 +8,7 @@ use crate::admin::{
     AdminState, ClusterStatus, DrainRequest, HealthFlag, HostStatus, ListenerStatus, OutlierStatus,
     ServerInfo, ServerState, Tags, ThresholdStatus,
 };
+use crate::control::compile::stats::{TagRule, TagValue};
 use crate::control::{Control, DumpOptions};
 use crate::live::drain;
 use crate::live::host::{Host, Stat, flag};
@@ -44,7 +45,12 @@ impl View {
         workers: usize,
         started: Instant,
     ) -> View {
-        let tagging = control.settings().tagging.clone();
+        let mut tagging = control.settings().tagging.clone();
+        let fixed = |(name, value): &(String, String)| TagRule {
+            name: name.clone(),
+            value: TagValue::Fixed(value.clone()),
+        };
+        tagging.rules.extend(flags.stats_tags.iter().map(fixed));
         let given = flags
             .given
             .iter()
@@ -69,7 +75,7 @@ impl View {
             return true;
         }
         let waits = |cluster: &Arc<Cluster>| {
-            matches!(cluster.discovery, Discovery::StrictDns(_)) && cluster.live.version() == 0
+            matches!(cluster.discovery, Discovery::Dns(_)) && cluster.live.version() == 0
         };
         let done = !self.published.load().clusters.values().any(waits);
         self.initialized.store(done, Ordering::Relaxed);
@@ -164,6 +170,10 @@ impl AdminState for View {
 
     fn set_log_level(&self, logger: Option<&str>, level: &str) -> Result<(), String> {
         logging::set(logger, level)
+    }
+
+    fn keeps(&self, name: &str) -> bool {
+        self.control.settings().keep.has(name)
     }
 
     fn tags(&self) -> &Tags {

@@ -1,4 +1,4 @@
-//! Names of STRICT_DNS clusters: looked up on a thread of their own, again and again, and published as hosts.
+//! Names of clusters by DNS (STRICT_DNS, LOGICAL_DNS): looked up on a thread of their own, again and again, and published as hosts.
 
 mod hickory;
 
@@ -92,7 +92,7 @@ impl Names {
     /// is published when each of its names has been looked up once, and at every change after that; until then its
     /// hosts of an earlier version stay.
     pub fn set<'a>(&self, clusters: impl Iterator<Item = &'a Arc<Cluster>>) {
-        let named = |c: &&Arc<Cluster>| matches!(c.discovery, Discovery::StrictDns(_));
+        let named = |c: &&Arc<Cluster>| matches!(c.discovery, Discovery::Dns(_));
         self.desired.set(Some(clusters.filter(named).cloned().collect()));
     }
 }
@@ -152,7 +152,7 @@ struct Watch<R> {
 }
 
 async fn watch<R: Resolve>(cluster: Arc<Cluster>, known: Known, resolver: Rc<R>) {
-    let Discovery::StrictDns(dns) = cluster.discovery.clone() else { return };
+    let Discovery::Dns(dns) = cluster.discovery.clone() else { return };
     let endpoints = cluster.assignment.localities.iter().flat_map(|l| &l.endpoints);
     let names: BTreeSet<Name> = endpoints
         .filter_map(|e| match &e.target {
@@ -211,6 +211,12 @@ impl<R: Resolve> Watch<R> {
         if addresses.len() > MAX_ADDRESSES {
             let found = addresses.len();
             tracing::warn!(cluster = %self.cluster.name, %name, found, MAX_ADDRESSES, "DNS answer cut");
+        }
+        if self.dns.logical {
+            // Another one at every turn of the answers would cost the connections to the one before.
+            let kept = self.known.borrow().get(name).and_then(|before| before.first().copied());
+            let kept = kept.filter(|address| addresses.contains(address)).or(addresses.first().copied());
+            addresses = kept.into_iter().collect();
         }
         addresses.sort_unstable();
         addresses.dedup();

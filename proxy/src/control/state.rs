@@ -273,7 +273,7 @@ impl State {
 
     /// Tells the thread that looks names up which clusters are in force; starts it for the first one with names.
     fn look_up(&mut self) {
-        let named = self.clusters.iter().any(|(_, c)| matches!(c.discovery, Discovery::StrictDns(_)));
+        let named = self.clusters.iter().any(|(_, c)| matches!(c.discovery, Discovery::Dns(_)));
         if named && self.names.is_none() && !self.sockets.dry {
             self.names = Names::start()
                 .inspect_err(|error| tracing::error!(%error, "names cannot be looked up: no thread"))
@@ -315,7 +315,7 @@ impl State {
         let none = Assignment::default();
         let assignment = match &cluster.discovery {
             // The thread that looks the names up publishes them.
-            Discovery::StrictDns(_) => return,
+            Discovery::Dns(_) => return,
             Discovery::Eds(service) => self.endpoints.get(service).map_or(&none, |found| &**found),
             Discovery::Static | Discovery::OriginalDst { .. } => &cluster.assignment,
         };

@@ -264,7 +264,11 @@ fn a_broken_bootstrap_starts_nothing() {
     let paths: Vec<_> = error.errors.iter().map(|e| e.path.as_str()).collect();
     assert_eq!(
         paths,
-        ["header_prefix", "static_resources.clusters[0].type", "static_resources.clusters[1].name"]
+        [
+            "header_prefix",
+            "static_resources.clusters[0].load_assignment",
+            "static_resources.clusters[1].name"
+        ]
     );
 }
 

@@ -17,8 +17,8 @@ pub enum Discovery {
     Static,
     /// Pushed (EDS), by this service name.
     Eds(Name),
-    /// Every address of the configured names.
-    StrictDns(Dns),
+    /// The addresses of the configured names.
+    Dns(Dns),
     /// The address before redirection, or named by a header.
     OriginalDst {
         /// Take the address from this header.
@@ -44,6 +44,9 @@ pub enum DnsFamily {
 /// DNS settings.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Dns {
+    /// LOGICAL_DNS: one address of the name is the one host, as long as it is among the answers; else every address
+    /// is a host.
+    pub logical: bool,
     /// Refresh interval (5 s).
     pub refresh: Duration,
     /// Use the records' TTL instead.

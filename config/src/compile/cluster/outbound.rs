@@ -79,14 +79,6 @@ impl<'w> One<'_, 'w> {
             _ if balance::is_passthrough(&policy) && ctx.target.has(Part::Interception) => {
                 Resolution::Passthrough
             }
-            Resolution::DnsRoundRobin => {
-                let what = format!("resolution DNS_ROUND_ROBIN of {host}");
-                let consequence = "all addresses of the name are used";
-                match ctx.has_or_says(Part::LogicalDns, &what, consequence, self.service.span) {
-                    true => Resolution::DnsRoundRobin,
-                    false => Resolution::Dns,
-                }
-            }
             other => other,
         };
         let locality = balance::locality(&policy);

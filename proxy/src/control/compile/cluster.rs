@@ -105,8 +105,8 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
 /// A cluster with names and no resolvers of its own takes the bootstrap's.
 fn with_resolvers(cx: &Cx<'_>, discovery: Discovery) -> Discovery {
     match discovery {
-        Discovery::StrictDns(dns) if dns.resolvers.is_empty() => {
-            Discovery::StrictDns(Dns { resolvers: cx.resolvers.into(), ..dns })
+        Discovery::Dns(dns) if dns.resolvers.is_empty() => {
+            Discovery::Dns(Dns { resolvers: cx.resolvers.into(), ..dns })
         }
         other => other,
     }
@@ -129,7 +129,7 @@ fn endpoints_of(
     message: Option<&weir_proto::envoy::config::endpoint::v3::ClusterLoadAssignment>,
 ) -> Assignment {
     let names = match discovery {
-        Some(Discovery::StrictDns(_)) => endpoints::Names::Resolve,
+        Some(Discovery::Dns(_)) => endpoints::Names::Resolve,
         Some(Discovery::Static) => endpoints::Names::Refuse,
         Some(Discovery::Eds(_) | Discovery::OriginalDst { .. }) => {
             at.refuse("load_assignment", message.is_some_and(|m| !m.endpoints.is_empty()));
@@ -137,6 +137,15 @@ fn endpoints_of(
         }
         None => return Assignment::default(),
     };
+    if matches!(discovery, Some(Discovery::Dns(dns)) if dns.logical) {
+        let localities = message.map(|m| m.endpoints.as_slice()).unwrap_or_default();
+        if !matches!(localities, [only] if only.lb_endpoints.len() == 1) {
+            at.bad(
+                "load_assignment",
+                "LOGICAL_DNS clusters must have a single locality_lb_endpoint and a single lb_endpoint",
+            );
+        }
+    }
     message.map(|m| endpoints::assignment(&at.field("load_assignment"), m, names)).unwrap_or_default()
 }
 

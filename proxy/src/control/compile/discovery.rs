@@ -67,12 +67,9 @@ pub fn discovery(at: &At<'_>, name: &Name, kind: &Kind<'_>, dns: &DnsFields<'_>)
     match found {
         DiscoveryType::Static => Some(Discovery::Static),
         DiscoveryType::Eds => Some(Discovery::Eds(cluster::eds_service(at, name, kind.eds)?)),
-        DiscoveryType::StrictDns => Some(Discovery::StrictDns(dns_settings(at, dns))),
+        DiscoveryType::StrictDns => Some(Discovery::Dns(dns_settings(at, dns, false))),
+        DiscoveryType::LogicalDns => Some(Discovery::Dns(dns_settings(at, dns, true))),
         DiscoveryType::OriginalDst => original_dst(at, kind),
-        DiscoveryType::LogicalDns => {
-            at.field("type").error_with("LOGICAL_DNS is not supported by this release", "use STRICT_DNS");
-            None
-        }
     }
 }
 
@@ -87,7 +84,7 @@ fn family(at: &At<'_>, value: i32) -> DnsFamily {
     }
 }
 
-fn dns_settings(at: &At<'_>, fields: &DnsFields<'_>) -> Dns {
+fn dns_settings(at: &At<'_>, fields: &DnsFields<'_>, logical: bool) -> Dns {
     let failure = fields.failure.as_ref().and_then(|message| {
         let here = at.field("dns_failure_refresh_rate");
         crate::ledger!(here, message => inner::RefreshRate { base_interval, max_interval });
@@ -103,6 +100,7 @@ fn dns_settings(at: &At<'_>, fields: &DnsFields<'_>) -> Dns {
         (None, None) => address::resolvers(at, "dns_resolvers", fields.resolvers),
     };
     Dns {
+        logical,
         refresh: refresh(at, fields.refresh),
         respect_ttl: fields.respect_ttl,
         jitter: wkt::duration(at, "dns_jitter", fields.jitter).unwrap_or_default(),
@@ -190,9 +188,6 @@ fn dns_cluster(at: &At<'_>, config: &Any) -> Option<Discovery> {
     crate::ledger!(at, message => DnsCluster { dns_refresh_rate, dns_failure_refresh_rate, respect_dns_ttl, dns_jitter,
         typed_dns_resolver_config, dns_lookup_family, all_addresses_in_single_endpoint }
         refuse { dns_min_refresh_rate });
-    if *all_addresses_in_single_endpoint {
-        at.field("all_addresses_in_single_endpoint").unsupported("logical DNS");
-    }
     let failure = dns_failure_refresh_rate.as_ref().and_then(|message| {
         let here = at.field("dns_failure_refresh_rate");
         crate::ledger!(here, message => dns_cluster::RefreshRate { base_interval, max_interval });
@@ -207,7 +202,8 @@ fn dns_cluster(at: &At<'_>, config: &Any) -> Option<Discovery> {
     };
     let resolvers = typed_dns_resolver_config.as_ref();
     let resolvers = resolvers.map(|m| typed_resolver(&at.field("typed_dns_resolver_config"), m));
-    Some(Discovery::StrictDns(Dns {
+    Some(Discovery::Dns(Dns {
+        logical: *all_addresses_in_single_endpoint,
         refresh: refresh(at, dns_refresh_rate),
         respect_ttl: *respect_dns_ttl,
         jitter: wkt::duration(at, "dns_jitter", dns_jitter).unwrap_or_default(),

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 fn dns() -> Dns {
     Dns {
+        logical: false,
         refresh: Duration::from_millis(20),
         respect_ttl: false,
         jitter: Duration::ZERO,
@@ -32,7 +33,7 @@ fn cluster(name: &str, dns: Dns, targets: &[&str]) -> Arc<Cluster> {
         endpoints: endpoints.collect(),
     };
     let mut cluster = crate::upstream::lb::bench::cluster(name, LbPolicy::RoundRobin);
-    cluster.discovery = Discovery::StrictDns(dns);
+    cluster.discovery = Discovery::Dns(dns);
     cluster.assignment = Assignment { localities: [locality].into(), ..Assignment::default() };
     Arc::new(cluster)
 }
@@ -162,4 +163,22 @@ fn localhost_is_found() {
     let host = cluster.live.hosts().unwrap().members.hosts().next().unwrap().clone();
     assert_eq!(&*host.attributes().hostname, "localhost");
     assert_eq!(host.address, Address::Ip("127.0.0.1:80".parse().unwrap()));
+}
+
+#[test]
+fn a_logical_host_stays_while_its_address_is_among_the_answers() {
+    let (first, turned) = (["10.0.0.2", "10.0.0.1"], ["10.0.0.1", "10.0.0.2"]);
+    let mut answers: Vec<Lookup<'_>> = vec![Ok(&first)];
+    answers.extend([Ok(&turned[..]); 10]);
+    answers.push(Ok(&["10.0.0.3", "10.0.0.4"]));
+    let names = scripted(&[("one.test", &answers)]);
+    let cluster = cluster("logical_dns", Dns { logical: true, ..dns() }, &["one.test"]);
+    let mut seen = BTreeSet::new();
+    names.set([&cluster].into_iter());
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end && !seen.contains("10.0.0.3:80") {
+        seen.extend(hosts_of(&cluster).unwrap_or_default());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(Vec::from_iter(seen), ["10.0.0.2:80", "10.0.0.3:80"]);
 }

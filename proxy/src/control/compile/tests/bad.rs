@@ -93,22 +93,41 @@ fn bootstrap_fields() {
             "malformed IP address: x",
         ),
         (
-            "layered_runtime: {layers: [{name: a, rtds_layer: {}}]}",
-            "layered_runtime.layers[0].rtds_layer",
-            "RTDS",
+            "layered_runtime: {layers: [{name: a, admin_layer: {}}, {name: b, admin_layer: {}}]}",
+            "layered_runtime.layers[1]",
+            "at most one",
         ),
         (
-            "layered_runtime: {layers: [{name: a, admin_layer: {}}, {name: a, admin_layer: {}}]}",
+            "layered_runtime: {layers: [{name: a, disk_layer: {symlink_root: /no/such/folder/link}}]}",
+            "layered_runtime.layers[0].disk_layer.symlink_root",
+            "No such file or directory",
+        ),
+        (
+            "layered_runtime: {layers: [{name: a, admin_layer: {}}, {name: a, static_layer: {}}]}",
             "layered_runtime.layers[1].name",
             "Duplicate layer name",
         ),
-        ("cluster_manager: {local_cluster_name: x}", "cluster_manager.local_cluster_name", "not supported"),
+        ("cluster_manager: {local_cluster_name: x}", "cluster_manager.local_cluster_name", "must be defined"),
         (
             "cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: 5}}}",
             "cluster_manager.upstream_bind_config.source_address.port_value",
             "source port",
         ),
-        ("overload_manager: {actions: [{name: x}]}", "overload_manager.actions", "not supported"),
+        (
+            "overload_manager: {actions: [{name: x, triggers: [{name: heap}]}]}",
+            "overload_manager.actions[0].triggers[0].name",
+            "Unknown trigger resource heap",
+        ),
+        (
+            "stats_sinks: [{name: s, typed_config: {'@type': type.googleapis.com/envoy.config.metrics.v3.StatsdSink}}]",
+            "stats_sinks[0].typed_config",
+            "of type 'envoy.config.metrics.v3.StatsdSink'",
+        ),
+        (
+            "bootstrap_extensions: [{name: s, typed_config: {'@type': type.googleapis.com/envoy.extensions.wasm.v3.WasmService}}]",
+            "bootstrap_extensions[0].typed_config",
+            "of type 'envoy.extensions.wasm.v3.WasmService'",
+        ),
     ] {
         refused(&format!("{{{text}}}"), path, piece);
     }

@@ -192,7 +192,7 @@ fn clusters() {
     let first = "load_assignment.endpoints[0]";
     for (fields, path, piece) in [
         ("name: ''".to_owned(), "name".to_owned(), "must not be empty"),
-        ("type: LOGICAL_DNS".to_owned(), "type".to_owned(), "use STRICT_DNS"),
+        ("type: LOGICAL_DNS".to_owned(), "load_assignment".to_owned(), "a single lb_endpoint"),
         ("type: EDS".to_owned(), "eds_cluster_config".to_owned(), "must be set"),
         ("type: STATIC, eds_cluster_config: {eds_config: {ads: {}}}".to_owned(), "eds_cluster_config".to_owned(), "non-EDS cluster"),
         ("connect_timeout: 0s".to_owned(), "connect_timeout".to_owned(), "greater than 0s"),
