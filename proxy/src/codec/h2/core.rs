@@ -7,7 +7,8 @@ use super::frames::{self, FIRST_WINDOW, Head, MAX_PAYLOAD, MAX_STREAM, Reason, k
 use super::hpack::{Decoder, Encoder};
 use super::outbox::Outbox;
 use super::receive::{Block, Body};
-use super::streams::{Broken, Streams, Window};
+use super::streams::{Broken, Streams};
+use super::windows::Window;
 use crate::codec::message::RequestHead;
 use crate::model::http::Http2Options;
 use crate::observe::stats::codec_http2 as stat;
@@ -191,7 +192,7 @@ impl Core {
         Rc::new(Link(RefCell::new(core)))
     }
 
-    fn settings(&mut self, settings: &[(u16, u32)]) {
+    pub(super) fn settings(&mut self, settings: &[(u16, u32)]) {
         let payload: Vec<u8> = settings
             .iter()
             .flat_map(|(name, value)| name.to_be_bytes().into_iter().chain(value.to_be_bytes()))
@@ -250,9 +251,7 @@ impl Core {
         if self.out.is_empty() {
             self.answers = 0;
         }
-        if self.has_room() {
-            self.wake_waiting();
-        }
+        self.wake_next();
     }
 
     /// May streams hand more of their bodies over?
@@ -260,20 +259,31 @@ impl Core {
         !self.out.is_full() && self.out.len() < MAX_WAITING
     }
 
-    /// The stream's task is woken when the connection's window or the outbox has room.
-    pub(super) fn wait(&mut self, key: usize) {
-        if let Some(entry) = self.streams.entry(key)
-            && !std::mem::replace(&mut entry.listed, true)
-        {
+    /// The stream's task is woken when it may send: its own window's growth tells it, or its turn when the connection's
+    /// window and the outbox have room.
+    pub(super) fn wait(&mut self, key: usize, cx: &Context<'_>) {
+        let shared = self.send_window <= 0 || !self.has_room();
+        let Some(entry) = self.streams.entry(key) else { return };
+        entry.wait(cx);
+        if !shared {
+            // Others may have what this one cannot use.
+            self.wake_next();
+        } else if !std::mem::replace(&mut entry.listed, true) {
             self.waiting.push_back(key);
         }
     }
 
-    pub(super) fn wake_waiting(&mut self) {
+    /// Wakes the first stream that waits, if there is window and room; it wakes the next when it has used or left what
+    /// it could. So a peer that widens the window byte by byte does not make all of them look each time.
+    pub(super) fn wake_next(&mut self) {
+        if self.send_window <= 0 || !self.has_room() {
+            return;
+        }
         while let Some(key) = self.waiting.pop_front() {
-            if let Some(entry) = self.streams.entry(key) {
-                entry.listed = false;
-                entry.wake();
+            if let Some(entry) = self.streams.entry(key)
+                && std::mem::take(&mut entry.listed)
+            {
+                return entry.wake();
             }
         }
     }
@@ -385,47 +395,6 @@ impl Core {
     pub(super) fn rst(&mut self, stream: u32, reason: Reason) {
         self.account.stats().inc(stat::TX_RESET);
         self.control(kind::RST_STREAM, 0, stream, &reason.0.to_be_bytes());
-    }
-
-    /// Bytes of a stream's body have gone on: its window and the connection's are given back.
-    pub(super) fn release(&mut self, key: usize, bytes: usize) {
-        self.account.drop_body(bytes);
-        self.release_connection(bytes);
-        let Some(entry) = self.streams.entry(key) else { return };
-        if entry.inbox.ended || entry.broken.is_some() {
-            return;
-        }
-        let stream = entry.id;
-        if let Some(granted) = entry.window.gives(bytes) {
-            self.control(kind::WINDOW_UPDATE, 0, stream, &granted.to_be_bytes());
-        }
-    }
-
-    /// Gives the connection's window back.
-    pub(super) fn release_connection(&mut self, bytes: usize) {
-        if let Some(granted) = self.window.gives(bytes)
-            && !self.over
-        {
-            self.control(kind::WINDOW_UPDATE, 0, 0, &granted.to_be_bytes());
-        }
-    }
-
-    fn grow_connection(&mut self, size: u32) {
-        let more = self.window.grow(size);
-        if more > 0 {
-            self.control(kind::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
-        }
-    }
-
-    /// Grows the windows when the connection proves to drain.
-    pub(super) fn grow_windows(&mut self) {
-        let Some((stream, connection)) = self.account.grown_windows() else { return };
-        self.grow_connection(connection);
-        // The peer widens its streams' windows when this arrives; we take it as soon as it does.
-        self.settings(&[(setting::INITIAL_WINDOW_SIZE, stream)]);
-        for entry in self.streams.each() {
-            entry.window.grow(stream);
-        }
     }
 
     /// Sends GOAWAY: streams above `last` are not looked at.

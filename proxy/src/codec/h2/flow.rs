@@ -280,11 +280,7 @@ impl Flow {
                     self.reset(Reason::ENHANCE_YOUR_CALM);
                     continue;
                 }
-                let core = &mut *self.link.core();
-                if let Some(entry) = core.streams.entry(self.key) {
-                    entry.wait(cx);
-                    core.wait(self.key);
-                }
+                self.link.core().wait(self.key, cx);
                 return Poll::Pending;
             }
             let Some((mut bytes, end)) = self.kept.take() else { return Poll::Ready(Ok(())) };
@@ -295,6 +291,7 @@ impl Flow {
                 self.kept = Some((bytes, end));
             }
             self.pass(Payload::Own(part), len, end && last)?;
+            self.link.core().wake_next();
             if last {
                 if let Some(trailers) = self.trailers.take() {
                     self.send_trailers_now(&trailers);
@@ -362,6 +359,7 @@ impl Drop for Flow {
             core.release(self.key, back);
         }
         core.streams.remove(self.key);
+        core.wake_next();
         if core.streams.is_empty() {
             core.last_stream_is_gone();
         }

@@ -8,7 +8,8 @@
 //! | `collect` | heads and trailers that come, checked field by field |
 //! | `headers` | heads and trailers that are sent |
 //! | `account` | one connection's account: floods, bytes held, window growth |
-//! | `streams` | the streams of a connection: what has come for each, windows, who waits |
+//! | `streams` | the streams of a connection: what has come for each, who waits |
+//! | `windows` | flow control of what comes |
 //! | `core` | the state of a connection, and what it sends |
 //! | `receive` | frames of streams that arrive |
 //! | `settings` | frames of the connection that arrive |
@@ -37,6 +38,7 @@ mod settings;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod wire;
 
 pub use collect::{BadHead, HeadLimits};

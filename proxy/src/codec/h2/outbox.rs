@@ -48,6 +48,8 @@ pub(super) struct Outbox {
     gone: u64,
     /// The socket took nothing when it was last tried.
     full: bool,
+    /// Bytes charged to the worker: those that wait for a full socket.
+    charged: usize,
 }
 
 impl Outbox {
@@ -118,6 +120,14 @@ impl Outbox {
 
     /// Writes until nothing is left. The end of the wait is told by the socket.
     pub(super) fn poll_write(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.poll_pieces(io, cx);
+        scratch::refund(self.charged);
+        self.charged = if self.full { self.len } else { 0 };
+        scratch::charge(self.charged);
+        polled
+    }
+
+    fn poll_pieces(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let polled = if self.pieces.is_empty() {
                 io.poll_write(cx, self.tail.get(self.left..).unwrap_or_default())
@@ -155,6 +165,12 @@ impl Outbox {
             self.left = 0;
             scratch::leave_room(std::mem::take(&mut self.tail));
         }
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        scratch::refund(self.charged);
     }
 }
 

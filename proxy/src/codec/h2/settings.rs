@@ -2,7 +2,8 @@
 
 use super::core::{Core, Fatal, Ping, Role};
 use super::frames::{self, Head, MAX_PAYLOAD, MAX_WINDOW, Reason, kind, number, setting};
-use super::streams::{Broken, widen};
+use super::streams::Broken;
+use super::windows::widen;
 
 impl Core {
     pub(super) fn settings_come(&mut self, head: Head, payload: &[u8]) -> Result<(), Fatal> {
@@ -103,7 +104,7 @@ impl Core {
             if !widen(&mut self.send_window, i64::from(by)) {
                 return Err(Fatal::Protocol(Reason::FLOW_CONTROL_ERROR));
             }
-            self.wake_waiting();
+            self.wake_next();
             return Ok(());
         }
         if self.is_idle(head.stream) {

@@ -1,6 +1,7 @@
 //! The streams of a connection: what has come for each, its windows, and who waits for it.
 
-use super::frames::{MAX_WINDOW, Reason};
+use super::frames::Reason;
+use super::windows::Window;
 use crate::base::headers::HeaderBlock;
 use crate::codec::message::ResponseHead;
 use foldhash::fast::FixedState;
@@ -24,52 +25,6 @@ pub enum Broken {
     Ours,
     /// The connection ended.
     Ended,
-}
-
-/// What the peer may send (RFC 9113 section 5.2).
-#[derive(Debug)]
-pub(super) struct Window {
-    size: u32,
-    left: i64,
-    /// Taken, and not given back yet.
-    owed: u32,
-}
-
-impl Window {
-    pub(super) fn new(size: u32) -> Window {
-        Window { size, left: i64::from(size), owed: 0 }
-    }
-
-    /// Bytes come; false when they are more than was granted.
-    pub(super) fn takes(&mut self, bytes: usize) -> bool {
-        self.left = self.left.saturating_sub(bytes as i64);
-        self.left >= 0
-    }
-
-    /// Bytes have gone on; what is to be granted again, once that is worth a frame.
-    pub(super) fn gives(&mut self, bytes: usize) -> Option<u32> {
-        self.owed = self.owed.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.owed < self.size / 2 || self.owed == 0 {
-            return None;
-        }
-        let granted = std::mem::take(&mut self.owed);
-        self.left = self.left.saturating_add(i64::from(granted));
-        Some(granted)
-    }
-
-    /// Grows to a size; by how much.
-    pub(super) fn grow(&mut self, size: u32) -> u32 {
-        let more = size.saturating_sub(self.size);
-        self.size = self.size.max(size);
-        self.left = self.left.saturating_add(i64::from(more));
-        more
-    }
-}
-
-/// Adds to a window of the peer; false when it is too large (RFC 9113 section 6.9.1).
-pub(super) fn widen(window: &mut i64, by: i64) -> bool {
-    *window = window.saturating_add(by);
-    *window <= i64::from(MAX_WINDOW)
 }
 
 /// What has come on a stream and was not taken yet.

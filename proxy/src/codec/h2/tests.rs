@@ -134,6 +134,38 @@ fn bodies_pass_both_ways_through_tiny_windows() {
 }
 
 #[test]
+fn streams_share_the_connections_window() {
+    run(async {
+        let (near, far) = pair().await;
+        spawn_local(serve(far, Http2Options::default(), echo));
+        let mut builder = h2::client::Builder::new();
+        builder.initial_window_size(1 << 20).initial_connection_window_size(65_535);
+        let (mut sender, connection) = builder.handshake::<_, Bytes>(near).await.unwrap();
+        spawn_local(async move { drop(connection.await) });
+        let sent = Bytes::from(vec![7; 30_000]);
+        let mut bodies = Vec::new();
+        for _ in 0..20 {
+            let (response, mut out) = sender.send_request(get(), false).unwrap();
+            out.send_data(sent.clone(), true).unwrap();
+            bodies.push(spawn_local(async move {
+                let mut body = response.await.unwrap().into_body();
+                let mut got = 0;
+                while let Some(part) = body.data().await {
+                    got += part.as_ref().unwrap().len();
+                    body.flow_control().release_capacity(part.unwrap().len()).unwrap();
+                }
+                got
+            }));
+        }
+        // Some that wait go away: their turns are the others'.
+        bodies.drain(..5).for_each(|body| body.abort());
+        for body in bodies {
+            assert_eq!(body.await.unwrap(), 30_000);
+        }
+    });
+}
+
+#[test]
 fn resets_of_the_client_are_told() {
     run(async {
         let (near, far) = pair().await;
