@@ -114,6 +114,9 @@ impl Flags {
     }
 }
 
+/// What is told of a connection that would need TLS, which this release does not make.
+pub const TLS_NOT_AVAILABLE: &str = "tls_not_available";
+
 /// Why an upstream stream ended without a complete response (Envoy's stream reset reasons).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reset {

@@ -11,6 +11,7 @@ pub mod http;
 pub mod listen;
 pub mod live;
 pub mod model;
+pub mod network;
 pub mod observe;
 pub mod route;
 pub mod tcp;

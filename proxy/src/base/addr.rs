@@ -23,6 +23,14 @@ impl Address {
         }
     }
 
+    /// IP address and port, none for Unix sockets.
+    pub fn socket(&self) -> Option<SocketAddr> {
+        match self {
+            Address::Ip(addr) => Some(*addr),
+            Address::Unix(_) => None,
+        }
+    }
+
     /// The port, none for Unix sockets.
     pub fn port(&self) -> Option<u16> {
         match self {

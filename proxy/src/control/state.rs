@@ -19,7 +19,8 @@ use crate::model::route::RouteConfig;
 use crate::model::snapshot::{Published, Snapshot};
 use crate::upstream::hosts;
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// Everything that `control` keeps.
@@ -329,6 +330,7 @@ impl State {
         let mut snapshot = Snapshot {
             version: self.version,
             listeners: self.listeners.iter().map(|(n, l)| (n.clone(), l.clone())).collect(),
+            addresses: self.addresses(),
             routes: self.routes.iter().map(|(n, r)| (n.clone(), r.clone())).collect(),
             clusters: all(&self.clusters),
             runtime: self.settings.runtime.clone(),
@@ -339,6 +341,20 @@ impl State {
         let snapshot = Arc::new(snapshot);
         self.published.publish(snapshot.clone());
         self.workers.publish(snapshot);
+    }
+
+    /// Which listener is at which address. Where two say the same, the one without a socket of its own counts: the
+    /// other is reached through it.
+    fn addresses(&self) -> HashMap<SocketAddr, Name, foldhash::fast::RandomState> {
+        let mut found: HashMap<SocketAddr, Name, _> = HashMap::default();
+        for (name, listener) in self.listeners.iter() {
+            for address in listener.addresses.iter().filter_map(Address::socket) {
+                if !listener.bind_to_port || !found.contains_key(&address) {
+                    found.insert(address, name.clone());
+                }
+            }
+        }
+        found
     }
 
     /// Drops removed clusters that no route in force names any more.

@@ -4,10 +4,7 @@ use super::conn::{self, Accepted};
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::live::limit;
-use crate::live::worker::index;
-use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::listener as stat;
-use crate::observe::stats::listener_worker as own;
 use crate::transport::Io;
 use crate::transport::io::{set_keepalive, unix};
 use crate::upstream::Worker;
@@ -91,7 +88,6 @@ impl Acceptors {
 
 /// Accepts until the task is aborted.
 async fn run(name: Name, socket: Socket) {
-    let mut stats: Option<Stats> = None;
     let mut burst = 0;
     let mut failing = false;
     loop {
@@ -101,7 +97,7 @@ async fn run(name: Name, socket: Socket) {
         }
         let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(&name).cloned()));
         let Some(listener) = listener else { continue };
-        let Stats { cells, worker, .. } = Stats::of(&mut stats, &listener.stat_prefix);
+        let cells = conn::stats(&listener).all;
         let (io, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -115,7 +111,7 @@ async fn run(name: Name, socket: Socket) {
             }
         };
         failing = false;
-        let Some(slot) = limit::Slot::take(listener.ignore_global_limit) else {
+        let Some(place) = limit::Slot::take(listener.ignore_global_limit) else {
             cells.inc(stat::DOWNSTREAM_GLOBAL_CX_OVERFLOW);
             io.reset_on_drop();
             continue;
@@ -123,15 +119,7 @@ async fn run(name: Name, socket: Socket) {
         if let (Some(keepalive), Io::Tcp(stream)) = (&listener.keepalive, &io) {
             set_keepalive(stream, keepalive.probes, keepalive.time, keepalive.interval);
         }
-        cells.inc(stat::DOWNSTREAM_CX_TOTAL);
-        cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
-        worker.inc(own::DOWNSTREAM_CX_TOTAL);
-        worker.gauge_add(own::DOWNSTREAM_CX_ACTIVE, 1);
-        let accepted = Accepted { io, peer, listener, stats: cells.clone() };
-        conn::start(
-            accepted,
-            Box::new(Active { cells: cells.clone(), worker: worker.clone(), _place: slot }),
-        );
+        conn::start(Accepted { io, peer, listener, place });
         burst += 1;
         if burst >= BURST {
             burst = 0;
@@ -140,44 +128,8 @@ async fn run(name: Name, socket: Socket) {
     }
 }
 
-/// The listener's counters and this worker's share of them; made anew when a change gave it another prefix.
-struct Stats {
-    prefix: Name,
-    cells: Cells,
-    worker: Cells,
-}
-
-impl Stats {
-    fn of<'k>(kept: &'k mut Option<Stats>, prefix: &Name) -> &'k Stats {
-        let made = kept.take().filter(|stats| stats.prefix == *prefix);
-        kept.insert(made.unwrap_or_else(|| {
-            let (all, index) = (Registry::global(), index().unwrap_or_default());
-            Stats {
-                prefix: prefix.clone(),
-                cells: all.cells(&stat::SCHEMA, &format!("listener.{prefix}.")),
-                worker: all.cells(&own::SCHEMA, &format!("listener.{prefix}.worker_{index}.")),
-            }
-        }))
-    }
-}
-
 /// Errors of the connection that was to be accepted, not of the socket.
 fn transient(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, WouldBlock};
     matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | WouldBlock)
-}
-
-struct Active {
-    cells: Cells,
-    worker: Cells,
-    /// Gives its place back when dropped.
-    _place: limit::Slot,
-}
-
-impl Drop for Active {
-    fn drop(&mut self) {
-        self.cells.inc(stat::DOWNSTREAM_CX_DESTROY);
-        self.cells.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
-        self.worker.gauge_sub(own::DOWNSTREAM_CX_ACTIVE, 1);
-    }
 }

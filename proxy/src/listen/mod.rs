@@ -3,6 +3,9 @@
 pub mod accept;
 pub mod chain;
 pub mod conn;
+mod http_inspector;
+mod peek;
 mod proxy_protocol;
+mod tls_inspector;
 
 pub use accept::Acceptors;

@@ -49,6 +49,8 @@ pub struct PickContext<'a> {
     pub avoid: Option<&'a dyn Fn(&Host) -> bool>,
     /// How often (Envoy's `host_selection_retry_max_attempts`).
     pub avoid_attempts: u32,
+    /// Priorities not wanted (previous ones), as long as others have hosts to use.
+    pub passed_over: &'a [u32],
     /// Set when a pick found its priority in panic (count it as `lb_healthy_panic`).
     pub panic: Cell<bool>,
 }
@@ -56,7 +58,15 @@ pub struct PickContext<'a> {
 impl<'a> PickContext<'a> {
     /// Without hash, all hosts wanted.
     pub fn new(rng: &'a Rng, cursor: &'a Cursor) -> Self {
-        PickContext { hash: None, rng, cursor, avoid: None, avoid_attempts: 0, panic: Cell::new(false) }
+        PickContext {
+            hash: None,
+            rng,
+            cursor,
+            avoid: None,
+            avoid_attempts: 0,
+            passed_over: &[],
+            panic: Cell::new(false),
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use super::edf::Edf;
 use super::host::{Health, Host, flag};
 use super::load::{Counts, PriorityLoad};
 use crate::base::Name;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Hosts of one locality at one priority.
@@ -200,6 +201,8 @@ pub struct HostSet {
     pub priorities: Box<[Priority]>,
     /// Shares of the priorities.
     pub load: PriorityLoad,
+    /// What the shares were made of: hosts of each priority, and the panic threshold in percent.
+    counts: (Box<[Counts]>, u32),
     /// Does the policy go by the request's hash?
     pub by_hash: bool,
     /// Give none instead of all in panic.
@@ -233,12 +236,28 @@ impl HostSet {
             members,
             priorities: priorities.into(),
             load,
+            counts: (counts.into(), settings.panic_threshold),
             by_hash,
             fail_traffic_on_panic: settings.fail_traffic_on_panic,
             only: None,
         };
         set.only = set.simple();
         set
+    }
+
+    /// The shares when these priorities are passed over; as ever when the others have nobody to use.
+    pub fn load_without(&self, passed_over: &[u32]) -> Cow<'_, PriorityLoad> {
+        let (counts, threshold) = &self.counts;
+        let out = |level: usize| passed_over.iter().any(|p| usize::try_from(*p) == Ok(level));
+        let left: Vec<Counts> = counts
+            .iter()
+            .enumerate()
+            .map(|(level, counts)| if out(level) { Counts::default() } else { *counts })
+            .collect();
+        if passed_over.is_empty() || left.iter().all(|c| c.healthy == 0 && c.degraded == 0) {
+            return Cow::Borrowed(&self.load);
+        }
+        Cow::Owned(PriorityLoad::new(&left, self.members.overprovisioning, *threshold))
     }
 
     fn simple(&self) -> Option<Arc<HostList>> {

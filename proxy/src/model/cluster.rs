@@ -2,6 +2,8 @@
 
 use super::http::{Http1Options, Http2Options};
 use super::listener::Keepalive;
+use super::plugin::PluginConfig;
+use super::transport::UpstreamSockets;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::live::cluster::ClusterLive;
@@ -303,6 +305,10 @@ pub struct Cluster {
     pub outlier: Option<Outlier>,
     /// HTTP.
     pub http: UpstreamHttp,
+    /// Transport sockets.
+    pub sockets: UpstreamSockets,
+    /// Network filters on its connections.
+    pub filters: Box<[PluginConfig]>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
     /// Local address to connect from.

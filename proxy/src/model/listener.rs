@@ -1,10 +1,13 @@
 //! Listeners and their filter chains.
 
 use super::http::ConnectionManager;
+use super::plugin::PluginConfig;
+use super::transport::Tls;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::observe::log::AccessLog;
 use ipnet::IpNet;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +25,9 @@ pub struct Listener {
     /// `listener.<prefix>.` in statistics: the address with `:` as `_` unless configured.
     pub stat_prefix: Name,
     /// Listener filters in order.
-    pub listener_filters: Box<[ListenerFilter]>,
+    pub listener_filters: Box<[FilterSlot]>,
+    /// A redirected connection is handed to the listener whose address it was meant for, if there is one.
+    pub use_original_dst: bool,
     /// Time for all listener filters (15 s; none: unlimited).
     pub listener_filters_timeout: Option<Duration>,
     /// Go on when that time is over instead of closing.
@@ -80,6 +85,52 @@ pub enum ListenerFilter {
     },
     /// Address before redirection (`SO_ORIGINAL_DST`).
     OriginalDst,
+    /// Server name and protocols of a TLS ClientHello.
+    TlsInspector {
+        /// Largest ClientHello in bytes.
+        max_hello: u32,
+        /// Close a connection whose ClientHello is malformed, instead of taking it for plain text.
+        close_on_error: bool,
+    },
+    /// HTTP version of a first line.
+    HttpInspector,
+}
+
+/// A listener filter, and which connections it leaves alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FilterSlot {
+    /// The filter.
+    pub filter: ListenerFilter,
+    /// Connections that it does not look at.
+    pub disabled: Option<Predicate>,
+}
+
+/// A test of a connection by its destination (Envoy's `ListenerFilterChainMatchPredicate`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Predicate {
+    /// All.
+    Any,
+    /// Any of them.
+    Or(Box<[Predicate]>),
+    /// All of them.
+    And(Box<[Predicate]>),
+    /// Not this one.
+    Not(Box<Predicate>),
+    /// The destination's port, after original destination; false without one.
+    DestinationPort(Range<i32>),
+}
+
+impl Predicate {
+    /// Does it hold for a connection to this port?
+    pub fn holds(&self, port: Option<u16>) -> bool {
+        match self {
+            Predicate::Any => true,
+            Predicate::Or(any) => any.iter().any(|p| p.holds(port)),
+            Predicate::And(all) => all.iter().all(|p| p.holds(port)),
+            Predicate::Not(other) => !other.holds(port),
+            Predicate::DestinationPort(range) => port.is_some_and(|port| range.contains(&i32::from(port))),
+        }
+    }
 }
 
 /// Which source addresses a chain takes.
@@ -124,6 +175,10 @@ pub struct FilterChain {
     pub name: Name,
     /// When it is chosen.
     pub matcher: ChainMatch,
+    /// TLS with the client; none: plain text.
+    pub tls: Option<Arc<Tls>>,
+    /// Network filters before the terminal one.
+    pub filters: Box<[PluginConfig]>,
     /// What it does with the connection.
     pub terminal: Terminal,
 }

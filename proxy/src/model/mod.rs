@@ -10,3 +10,4 @@ pub mod retry;
 pub mod route;
 pub mod route_action;
 pub mod snapshot;
+pub mod transport;

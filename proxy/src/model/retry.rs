@@ -101,6 +101,8 @@ pub struct RetryPolicy {
     pub rate_limited: Option<(Box<[ResetHeader]>, Duration)>,
     /// Avoid hosts that were tried (`previous_hosts`).
     pub avoid_previous_hosts: bool,
+    /// Avoid priorities that were tried, looked at anew after this many attempts (`previous_priorities`).
+    pub avoid_previous_priorities: Option<u32>,
     /// Avoid canary hosts (`omit_canary_hosts`).
     pub omit_canary_hosts: bool,
     /// How often another host is drawn (1).
@@ -121,6 +123,7 @@ impl Default for RetryPolicy {
             back_off_max: Duration::from_millis(250),
             rate_limited: None,
             avoid_previous_hosts: false,
+            avoid_previous_priorities: None,
             omit_canary_hosts: false,
             host_selection_attempts: 1,
         }

@@ -6,6 +6,7 @@ use super::route::RouteConfig;
 use crate::base::Name;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,12 +20,26 @@ pub struct Snapshot {
     pub version: u64,
     /// Listeners by name.
     pub listeners: ByName<Listener>,
+    /// The name of the listener at an address, whether it has a socket there or not.
+    pub addresses: HashMap<SocketAddr, Name, foldhash::fast::RandomState>,
     /// Named route configurations.
     pub routes: ByName<RouteConfig>,
     /// Clusters by name.
     pub clusters: ByName<Cluster>,
     /// Runtime keys that the engine obeys (`weir.retry_as_envoy`, ...), as text.
     pub runtime: HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>,
+}
+
+impl Snapshot {
+    /// The listener that a connection to this address is for: the one with exactly this address, else the one with
+    /// this port on all addresses.
+    pub fn listener_at(&self, to: SocketAddr) -> Option<&Arc<Listener>> {
+        let any: IpAddr =
+            if to.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let everywhere = SocketAddr::new(any, to.port());
+        let name = self.addresses.get(&to).or_else(|| self.addresses.get(&everywhere))?;
+        self.listeners.get(name)
+    }
 }
 
 /// The one place where the snapshot in force is found. `control` publishes; everybody else reads.

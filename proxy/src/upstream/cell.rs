@@ -23,6 +23,8 @@ pub struct Avoid<'a> {
     pub unwanted: &'a dyn Fn(&Host) -> bool,
     /// How often another host is drawn.
     pub attempts: u32,
+    /// Priorities to pass over.
+    pub priorities: &'a [u32],
 }
 
 /// A cluster on one worker.
@@ -125,6 +127,7 @@ impl ClusterCell {
             if let Some(avoid) = &avoid {
                 ctx.avoid = Some(avoid.unwanted);
                 ctx.avoid_attempts = avoid.attempts;
+                ctx.passed_over = avoid.priorities;
             }
             let host = lb::pick(set, &ctx);
             if ctx.panic.get() {

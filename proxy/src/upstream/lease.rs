@@ -5,11 +5,15 @@ use super::pool::{Conn, HostPool};
 use crate::base::clock;
 use crate::codec::h1::client::Client;
 use crate::codec::h1::head::HeadRules;
-use crate::failure::Reset;
+use crate::failure::{Reset, TLS_NOT_AVAILABLE};
 use crate::live::host::Stat;
 use crate::live::permit::{Kind, Permit};
 use crate::model::cluster::Cluster;
+use crate::model::transport::UpstreamSocket;
+use crate::network;
+use crate::observe::metrics::Registry;
 use crate::observe::stats::cluster as stat;
+use crate::observe::stats::tls as tls_stat;
 use crate::transport::Io;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -148,6 +152,13 @@ impl Drop for Waiting<'_> {
 
 /// Connects within the cluster's `connect_timeout`; counts what comes of it.
 pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> Result<Io, ConnectError> {
+    if let UpstreamSocket::Tls(_) = config.sockets.of(pool.host.attributes().metadata.as_deref()) {
+        // Never in plain text what was to be encrypted.
+        cell.stats.inc(stat::UPSTREAM_CX_CONNECT_FAIL);
+        pool.host.inc(Stat::CxConnectFail);
+        Registry::global().cells(&tls_stat::SCHEMA, "weir.tls.").inc(tls_stat::NOT_AVAILABLE);
+        return Err(ConnectError { reset: Reset::ConnectFailure, reason: Cow::Borrowed(TLS_NOT_AVAILABLE) });
+    }
     let start = clock::now();
     let result = timeout(config.connect_timeout, Io::connect(&pool.host.address, config.source)).await;
     let error = match result {
@@ -162,6 +173,7 @@ pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> R
                     keepalive.interval,
                 );
             }
+            network::opened(&config.filters);
             return Ok(io);
         }
         Ok(Err(error)) => {

@@ -80,7 +80,7 @@ pub struct Case {
 }
 
 /// Keys of [`Fragments`].
-const FRAGMENTS: [&str; 14] = [
+const FRAGMENTS: [&str; 15] = [
     "hcm",
     "filters",
     "router",
@@ -89,6 +89,7 @@ const FRAGMENTS: [&str; 14] = [
     "vhosts",
     "route_config",
     "listener",
+    "listeners",
     "tcp",
     "clusters",
     "bootstrap",
@@ -141,6 +142,9 @@ pub struct Fragments {
     /// Merged into the listener.
     #[serde(default)]
     pub listener: Value,
+    /// Further listeners, whole but for the case's name before theirs.
+    #[serde(default)]
+    pub listeners: Vec<Value>,
     /// A `tcp_proxy` config in place of the connection manager.
     #[serde(default)]
     pub tcp: Option<Value>,

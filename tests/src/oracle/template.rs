@@ -11,7 +11,7 @@ use super::case::{Case, Kind};
 const EXT: &str = "type.googleapis.com/envoy.extensions";
 
 /// Short names of the filters that cases use: name of the filter, message.
-const FILTERS: [(&str, &str, &str); 9] = [
+const FILTERS: [(&str, &str, &str); 10] = [
     ("fault", "envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
     ("cors", "envoy.filters.http.cors", "filters.http.cors.v3.Cors"),
     ("buffer", "envoy.filters.http.buffer", "filters.http.buffer.v3.Buffer"),
@@ -25,6 +25,11 @@ const FILTERS: [(&str, &str, &str); 9] = [
         "http_inspector",
         "envoy.filters.listener.http_inspector",
         "filters.listener.http_inspector.v3.HttpInspector",
+    ),
+    (
+        "tls_inspector",
+        "envoy.filters.listener.tls_inspector",
+        "filters.listener.tls_inspector.v3.TlsInspector",
     ),
     ("cors_policy", "envoy.filters.http.cors", "filters.http.cors.v3.CorsPolicy"),
     ("fault_route", "envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
@@ -137,6 +142,11 @@ pub fn bootstrap(
     let mut top = json!({});
     for (id, case, ports) in cases {
         listeners.push(listener(id, case, ports, folder)?);
+        for further in &case.config.listeners {
+            let mut further = further.clone();
+            further["name"] = json!(format!("{id}-{}", further["name"].as_str().unwrap_or_default()));
+            listeners.push(further);
+        }
         clusters.extend(clusters_of(id, case, ports));
         merge(&mut top, &case.config.bootstrap);
     }
@@ -181,7 +191,7 @@ fn listener(id: &str, case: &Case, ports: &Ports, folder: &Path) -> anyhow::Resu
     });
     let mut over = case.config.listener.clone();
     if let Some(Value::Array(filters)) = over.get_mut("listener_filters") {
-        for filter in filters {
+        for filter in filters.iter_mut().filter(|filter| filter.get("typed_config").is_none()) {
             *filter = typed(filter)?;
         }
     }

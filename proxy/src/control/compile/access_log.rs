@@ -13,6 +13,7 @@ use weir_proto::envoy::config::accesslog::v3 as proto;
 use weir_proto::envoy::config::accesslog::v3::access_log::ConfigType;
 use weir_proto::envoy::config::accesslog::v3::access_log_filter::FilterSpecifier;
 use weir_proto::envoy::config::accesslog::v3::comparison_filter::Op;
+use weir_proto::envoy::config::accesslog::v3::extension_filter::ConfigType as ExtensionConfig;
 use weir_proto::envoy::config::core::v3::{RuntimeUInt32, SubstitutionFormatString};
 use weir_proto::envoy::extensions::access_loggers::file::v3 as file;
 use weir_proto::envoy::extensions::access_loggers::file::v3::file_access_log::AccessLogFormat as FileFormat;
@@ -137,6 +138,14 @@ fn log_filter(cx: &Cx<'_>, at: &At<'_>, message: &proto::AccessLogFilter) -> Opt
         }
         FilterSpecifier::AndFilter(proto::AndFilter { filters }) => Filter::And(all("and_filter", filters)?),
         FilterSpecifier::OrFilter(proto::OrFilter { filters }) => Filter::Or(all("or_filter", filters)?),
+        FilterSpecifier::ExtensionFilter(message) => {
+            let kind = match &message.config_type {
+                Some(ExtensionConfig::TypedConfig(config)) => any::type_name(config),
+                None => message.name.as_str(),
+            };
+            at.field("extension_filter").unsupported(&format!("the access log filter '{kind}'"));
+            return None;
+        }
         other => {
             at.field(kind(other)).unsupported("this access log filter");
             return None;

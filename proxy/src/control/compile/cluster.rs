@@ -2,7 +2,7 @@
 
 use super::balancing::{self, Balancing, Hashing};
 use super::upstream_http::{self, Deprecated};
-use super::{Cx, address, chain, discovery, endpoints, hcm, metadata, outlier, wkt};
+use super::{Cx, address, discovery, endpoints, hcm, metadata, network_filters, outlier, transport, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::cluster::{Assignment, Cluster, Discovery, Dns, LbPolicy};
@@ -28,16 +28,17 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate, dns_jitter,
         dns_failure_refresh_rate, respect_dns_ttl, dns_lookup_family, dns_resolvers, dns_resolution_config,
         typed_dns_resolver_config, outlier_detection, cleanup_interval, upstream_bind_config,
-        common_lb_config, transport_socket, metadata, protocol_selection, upstream_connection_options,
+        common_lb_config, transport_socket, transport_socket_matches, filters, metadata, protocol_selection, upstream_connection_options,
         load_balancing_policy, cluster_discovery_type, lb_config }
-        refuse { transport_socket_matches, transport_socket_matcher, health_checks, use_tcp_for_dns_lookups,
-            lb_subset_config, filters, lrs_server, upstream_config, preconnect_policy,
+        refuse { transport_socket_matcher, health_checks, use_tcp_for_dns_lookups,
+            lb_subset_config, lrs_server, upstream_config, preconnect_policy,
             close_connections_on_host_health_failure, per_connection_buffer_high_watermark_timeout,
             queuing_policies, connection_pool_per_downstream_connection }
         ignore { stats_matcher, wait_for_warm_on_init, ignore_health_on_host_removal, lrs_report_endpoint_metrics,
             track_timeout_budgets, track_cluster_stats });
     let name = at.non_empty("name", name).map(Name::from);
-    chain::plain_socket(at, transport_socket.as_ref());
+    let sockets = transport::upstream(cx, at, transport_socket.as_ref(), transport_socket_matches);
+    let filters = network_filters::upstream(at, filters);
     let dns = discovery::DnsFields {
         refresh: dns_refresh_rate,
         jitter: dns_jitter,
@@ -93,6 +94,8 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         breakers,
         outlier,
         http: http?,
+        sockets,
+        filters,
         keepalive,
         source,
         buffer_limit: wkt::u32_opt(per_connection_buffer_limit_bytes).unwrap_or(BUFFER),

@@ -1,6 +1,6 @@
 //! The HTTP filter list of a connection manager.
 
-use super::Cx;
+use super::{Cx, typed_struct};
 use crate::base::ledger::At;
 use crate::http::filter::{self, Factory};
 use crate::model::plugin::PluginConfig;
@@ -50,13 +50,14 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &HttpFilter) -> Option<(&'static Facto
     crate::ledger!(at, message => HttpFilter { name, is_optional, disabled, config_type });
     let slot = at.non_empty("name", name)?;
     let config = match config_type {
-        Some(ConfigType::TypedConfig(config)) => Some(config),
+        Some(ConfigType::TypedConfig(config)) => Some(typed_struct::open(&at.field("typed_config"), config)?),
         Some(ConfigType::ConfigDiscovery(_)) => {
             at.field("config_discovery").unsupported("a filter configuration by discovery (ECDS)");
             return None;
         }
         None => None,
     };
+    let config = config.as_deref();
     let wanted = config.map_or(slot, any::type_name);
     let found = filter::factories()
         .iter()

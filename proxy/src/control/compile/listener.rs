@@ -4,7 +4,7 @@ use super::{Cx, access_log, address, chain, listener_filters, wkt};
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
-use crate::model::listener::{ChainMatch, FilterChain, Listener};
+use crate::model::listener::{ChainMatch, FilterChain, FilterSlot, Listener, ListenerFilter};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,9 +41,7 @@ pub fn listener(
     let mut addresses: Vec<(Address, Option<u32>)> = address.into_iter().collect();
     additional(at, additional_addresses, &mut addresses);
     let (addresses, modes): (Vec<Address>, Vec<Option<u32>>) = addresses.into_iter().unzip();
-    if wkt::flag(use_original_dst, false) {
-        at.field("use_original_dst").unsupported("handing connections to another listener");
-    }
+    let use_original_dst = wkt::flag(use_original_dst, false);
     if let Some(message) = connection_balance_config {
         balance(at, message);
     }
@@ -63,7 +61,8 @@ pub fn listener(
         name: name.into(),
         stat_prefix,
         bind_to_port: wkt::flag(bind_to_port, old_bind.is_none_or(|v| v.value)),
-        listener_filters: listener_filters::filters(at, listener_filters),
+        listener_filters: all_filters(at, listener_filters, use_original_dst),
+        use_original_dst,
         listener_filters_timeout: wkt::timeout(
             at,
             "listener_filters_timeout",
@@ -86,6 +85,15 @@ pub fn listener(
         addresses: if addresses.is_empty() { return None } else { addresses.into() },
         modes: modes.into(),
     }))
+}
+
+/// The configured filters, and the one that `use_original_dst` stands for.
+fn all_filters(at: &At<'_>, list: &[proto::ListenerFilter], use_original_dst: bool) -> Box<[FilterSlot]> {
+    let mut all = listener_filters::filters(at, list).into_vec();
+    if use_original_dst && !all.iter().any(|slot| slot.filter == ListenerFilter::OriginalDst) {
+        all.push(FilterSlot { filter: ListenerFilter::OriginalDst, disabled: None });
+    }
+    all.into()
 }
 
 fn additional(at: &At<'_>, list: &[proto::AdditionalAddress], addresses: &mut Vec<(Address, Option<u32>)>) {

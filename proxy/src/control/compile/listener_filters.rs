@@ -1,24 +1,44 @@
 //! Listener filters.
 
-use super::wkt;
+use super::{typed_struct, wkt};
 use crate::base::ledger::At;
-use crate::model::listener::ListenerFilter;
+use crate::model::listener::{FilterSlot, ListenerFilter, Predicate};
 use crate::observe::metrics::sanitized;
 use weir_proto::any;
 use weir_proto::envoy::config::core::v3::proxy_protocol_config::Version;
 use weir_proto::envoy::config::listener::v3 as proto;
 use weir_proto::envoy::config::listener::v3::listener_filter::ConfigType;
+use weir_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::{MatchSet, Rule};
+use weir_proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use weir_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
 use weir_proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
+use weir_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
+use weir_proto::envoy::r#type::v3::Int32Range;
+use weir_proto::google::protobuf::Any;
+
+/// Deepest nesting of a predicate.
+const MAX_DEPTH: usize = 32;
+/// Least and largest ClientHello that may be configured as the limit; the largest is the default.
+const HELLO: (u32, u32) = (256, 16_384);
 
 /// The listener filters in order.
-pub fn filters(at: &At<'_>, list: &[proto::ListenerFilter]) -> Box<[ListenerFilter]> {
+pub fn filters(at: &At<'_>, list: &[proto::ListenerFilter]) -> Box<[FilterSlot]> {
     let all = list.iter().enumerate();
     all.filter_map(|(i, message)| filter(&at.item("listener_filters", i), message)).collect()
 }
 
-fn filter(at: &At<'_>, message: &proto::ListenerFilter) -> Option<ListenerFilter> {
-    crate::ledger!(at, message => proto::ListenerFilter { name, config_type } refuse { filter_disabled });
+type CompileFn = fn(&At<'_>, &Any) -> Option<ListenerFilter>;
+
+/// The listener filters of this release by type.
+const FILTERS: &[(&str, CompileFn)] = &[
+    ("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", http_inspector),
+    ("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", original_dst),
+    ("envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", proxy_protocol),
+    ("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", tls_inspector),
+];
+
+fn filter(at: &At<'_>, message: &proto::ListenerFilter) -> Option<FilterSlot> {
+    crate::ledger!(at, message => proto::ListenerFilter { name, config_type, filter_disabled });
     at.non_empty("name", name);
     let config = match at.required("typed_config", config_type.as_ref())? {
         ConfigType::TypedConfig(config) => config,
@@ -28,18 +48,84 @@ fn filter(at: &At<'_>, message: &proto::ListenerFilter) -> Option<ListenerFilter
         }
     };
     let here = at.field("typed_config");
-    if wkt::is::<OriginalDst>(config) {
-        let OriginalDst {} = wkt::unpack::<OriginalDst>(&here, config)?;
-        return Some(ListenerFilter::OriginalDst);
-    }
-    if wkt::is::<ProxyProtocol>(config) {
-        return proxy_protocol(&here, &wkt::unpack::<ProxyProtocol>(&here, config)?);
-    }
-    here.unsupported(&format!("the listener filter '{name}' of type '{}'", any::type_name(config)));
-    None
+    let config = typed_struct::open(&here, config)?;
+    let type_name = any::type_name(&config);
+    let Some((_, compile)) = FILTERS.iter().find(|(kind, _)| *kind == type_name) else {
+        here.unsupported(&format!("the listener filter '{name}' of type '{type_name}'"));
+        return None;
+    };
+    let disabled = match filter_disabled {
+        Some(message) => Some(predicate(&at.field("filter_disabled"), message, 0)?),
+        None => None,
+    };
+    Some(FilterSlot { filter: compile(&here, &config)?, disabled })
 }
 
-fn proxy_protocol(at: &At<'_>, message: &ProxyProtocol) -> Option<ListenerFilter> {
+fn predicate(
+    at: &At<'_>,
+    message: &proto::ListenerFilterChainMatchPredicate,
+    depth: usize,
+) -> Option<Predicate> {
+    crate::ledger!(at, message => proto::ListenerFilterChainMatchPredicate { rule });
+    if depth > MAX_DEPTH {
+        at.error(format!("is nested more than {MAX_DEPTH} deep"));
+        return None;
+    }
+    let next = depth.saturating_add(1);
+    let set = |field: &str, MatchSet { rules }: &MatchSet| -> Option<Box<[Predicate]>> {
+        let here = at.field(field);
+        if rules.len() < 2 {
+            here.bad("rules", "must have at least two entries");
+        }
+        rules.iter().enumerate().map(|(i, m)| predicate(&here.item("rules", i), m, next)).collect()
+    };
+    Some(match at.required("rule", rule.as_ref())? {
+        Rule::OrMatch(message) => Predicate::Or(set("or_match", message)?),
+        Rule::AndMatch(message) => Predicate::And(set("and_match", message)?),
+        Rule::NotMatch(message) => {
+            Predicate::Not(Box::new(predicate(&at.field("not_match"), message, next)?))
+        }
+        Rule::AnyMatch(all) => {
+            if !all {
+                at.bad("any_match", "must be true");
+            }
+            Predicate::Any
+        }
+        Rule::DestinationPortRange(Int32Range { start, end }) => {
+            if start >= end {
+                at.bad("destination_port_range", format!("is empty: {start} to {end}, the end not included"));
+            }
+            Predicate::DestinationPort(*start..*end)
+        }
+    })
+}
+
+fn original_dst(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
+    let OriginalDst {} = wkt::unpack::<OriginalDst>(at, config)?;
+    Some(ListenerFilter::OriginalDst)
+}
+
+fn http_inspector(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
+    let HttpInspector {} = wkt::unpack::<HttpInspector>(at, config)?;
+    Some(ListenerFilter::HttpInspector)
+}
+
+fn tls_inspector(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
+    let message = &wkt::unpack::<TlsInspector>(at, config)?;
+    crate::ledger!(at, message => TlsInspector { enable_ja3_fingerprinting, enable_ja4_fingerprinting,
+        close_connection_on_client_hello_parsing_errors, max_client_hello_size }
+        ignore { initial_read_buffer_size });
+    at.refuse("enable_ja3_fingerprinting", wkt::flag(enable_ja3_fingerprinting, false));
+    at.refuse("enable_ja4_fingerprinting", wkt::flag(enable_ja4_fingerprinting, false));
+    let (least, most) = HELLO;
+    Some(ListenerFilter::TlsInspector {
+        max_hello: wkt::u32_in(at, "max_client_hello_size", max_client_hello_size, most, least, most),
+        close_on_error: *close_connection_on_client_hello_parsing_errors,
+    })
+}
+
+fn proxy_protocol(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
+    let message = &wkt::unpack::<ProxyProtocol>(at, config)?;
     crate::ledger!(at, message => ProxyProtocol { allow_requests_without_proxy_protocol, disallowed_versions, stat_prefix }
         refuse { rules, pass_through_tlvs, tlv_location });
     let versions = disallowed_versions.iter().enumerate();

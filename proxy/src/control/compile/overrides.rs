@@ -1,6 +1,6 @@
 //! `typed_per_filter_config` of any level.
 
-use super::{Cx, wkt};
+use super::{Cx, typed_struct, wkt};
 use crate::base::ledger::At;
 use crate::http::filter;
 use crate::model::plugin::{FilterOverride, FilterOverrides};
@@ -36,6 +36,7 @@ fn one(cx: &Cx<'_>, at: &At<'_>, name: &str, config: &Any) -> Option<FilterOverr
 }
 
 fn plugin(cx: &Cx<'_>, at: &At<'_>, name: &str, config: &Any, optional: bool) -> Option<FilterOverride> {
+    let config = &*typed_struct::open(at, config)?;
     let kind = any::type_name(config);
     let Some(compile) = filter::factories().iter().find_map(|f| f.route_config.filter(|r| r.0 == kind))
     else {

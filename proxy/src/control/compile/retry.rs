@@ -9,10 +9,12 @@ use weir_proto::any;
 use weir_proto::envoy::config::route::v3 as route;
 use weir_proto::envoy::config::route::v3::retry_policy::{
     RateLimitedRetryBackOff, ResetHeader as ProtoResetHeader, ResetHeaderFormat, RetryBackOff,
-    RetryHostPredicate, retry_host_predicate::ConfigType,
+    RetryHostPredicate, RetryPriority, retry_host_predicate::ConfigType,
+    retry_priority::ConfigType as PriorityConfig,
 };
 use weir_proto::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
 use weir_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
+use weir_proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
 /// Longest wait that a reset header may ask for (Envoy's default).
 const MAX_RESET_WAIT: Duration = Duration::from_secs(300);
@@ -23,8 +25,8 @@ const BASE_KEY: &str = "upstream.base_retry_backoff_ms";
 pub fn policy(cx: &Cx<'_>, at: &At<'_>, message: &route::RetryPolicy) -> Option<Arc<RetryPolicy>> {
     crate::ledger!(at, message => route::RetryPolicy { retry_on, num_retries, per_try_timeout, per_try_idle_timeout,
         retry_host_predicate, host_selection_retry_max_attempts, retriable_status_codes, retry_back_off,
-        rate_limited_retry_back_off, retriable_headers, retriable_request_headers }
-        refuse { retry_priority, retry_options_predicates, refresh_cluster_on_retry });
+        rate_limited_retry_back_off, retriable_headers, retriable_request_headers, retry_priority }
+        refuse { retry_options_predicates, refresh_cluster_on_retry });
     let mut policy = RetryPolicy {
         on: RetryOn::parse(retry_on),
         num_retries: wkt::u32_opt(num_retries).unwrap_or(1),
@@ -48,7 +50,31 @@ pub fn policy(cx: &Cx<'_>, at: &At<'_>, message: &route::RetryPolicy) -> Option<
     for (i, predicate) in retry_host_predicate.iter().enumerate() {
         host_predicate(&at.item("retry_host_predicate", i), predicate, &mut policy);
     }
+    policy.avoid_previous_priorities =
+        retry_priority.as_ref().and_then(|message| priority(&at.field("retry_priority"), message));
     Some(Arc::new(policy))
+}
+
+fn priority(at: &At<'_>, message: &RetryPriority) -> Option<u32> {
+    crate::ledger!(at, message => RetryPriority { name, config_type });
+    let Some(PriorityConfig::TypedConfig(config)) = config_type else {
+        at.unsupported(&format!("the retry priority '{name}' without configuration"));
+        return None;
+    };
+    let here = at.field("typed_config");
+    if !wkt::is::<PreviousPrioritiesConfig>(config) {
+        here.unsupported(&format!("the retry priority '{}'", any::type_name(config)));
+        return None;
+    }
+    let PreviousPrioritiesConfig { update_frequency } =
+        wkt::unpack::<PreviousPrioritiesConfig>(&here, config)?;
+    match u32::try_from(update_frequency).ok().filter(|n| *n > 0) {
+        None => {
+            here.bad("update_frequency", "must be greater than 0");
+            None
+        }
+        found => found,
+    }
 }
 
 fn statuses(at: &At<'_>, codes: &[u32]) -> Box<[u16]> {

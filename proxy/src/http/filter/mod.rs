@@ -9,6 +9,7 @@ pub mod chain;
 pub mod cors;
 pub mod fault;
 pub mod hooks;
+pub mod istio_alpn;
 pub mod router;
 
 use crate::base::ledger::At;
@@ -40,7 +41,7 @@ pub struct Factory {
 }
 
 /// Every filter of this release.
-pub const FACTORIES: &[Factory] = &[cors::FACTORY, fault::FACTORY, router::FACTORY];
+pub const FACTORIES: &[Factory] = &[cors::FACTORY, fault::FACTORY, istio_alpn::FACTORY, router::FACTORY];
 
 /// The table.
 pub fn factories() -> &'static [Factory] {

@@ -137,6 +137,8 @@ fn begin<'r>(
         request_read,
         sent_at: None,
         tried: smallvec::SmallVec::new(),
+        priorities: smallvec::SmallVec::new(),
+        passed_over: smallvec::SmallVec::new(),
     };
     if request_read {
         plan.request_ended(x);

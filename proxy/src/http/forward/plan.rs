@@ -49,6 +49,10 @@ pub struct Plan<'r> {
     pub sent_at: Option<Instant>,
     /// Hosts tried.
     pub tried: SmallVec<[u64; 4]>,
+    /// Their priorities, where the policy asks.
+    pub priorities: SmallVec<[u32; 4]>,
+    /// Priorities that the policy passes over for now.
+    pub passed_over: SmallVec<[u32; 4]>,
 }
 
 /// The address that an original-destination cluster goes to: named by the header, else the connection's own.
@@ -80,15 +84,25 @@ impl Plan<'_> {
         } else {
             1
         });
-        let pool = if previous || canary {
+        let frequency = policy.and_then(|p| p.avoid_previous_priorities);
+        let due = frequency
+            .is_some_and(|n| self.tried.len() >= n as usize && self.tried.len().is_multiple_of(n as usize));
+        if due {
+            self.passed_over.clone_from(&self.priorities);
+        }
+        let pool = if previous || canary || !self.passed_over.is_empty() {
             let tried = &self.tried;
             let unwanted =
                 |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
-            self.cell.pick(self.hash, Some(Avoid { unwanted: &unwanted, attempts }))
+            self.cell
+                .pick(self.hash, Some(Avoid { unwanted: &unwanted, attempts, priorities: &self.passed_over }))
         } else {
             self.cell.pick(self.hash, None)
         }?;
         self.tried.push(pool.host.id);
+        if frequency.is_some() {
+            self.priorities.push(pool.host.attributes().priority);
+        }
         Some(pool)
     }
 

@@ -18,6 +18,9 @@
 //! | [`server`] | `server.` | boot, workers |
 //! | [`runtime`] | `runtime.` | boot |
 //! | [`filesystem`] | `filesystem.` | the log thread |
+//! | [`inspector`] | `tls_inspector.`, `http_inspector.` | workers |
+//! | [`metadata_exchange`] | `metadata_exchange.` | workers |
+//! | [`tls`] | `weir.tls.` | control, workers |
 //! | [`access_log`] | `access_log_file.` | workers (lines), the log thread |
 
 pub mod access_log;
@@ -30,11 +33,14 @@ pub mod cors;
 pub mod fault;
 pub mod filesystem;
 pub mod http;
+pub mod inspector;
 pub mod listener;
 pub mod listener_http;
 pub mod listener_manager;
 pub mod listener_worker;
 pub mod proxy_protocol;
+pub mod metadata_exchange;
 pub mod runtime;
 pub mod server;
 pub mod tcp;
+pub mod tls;

@@ -8,6 +8,7 @@ use crate::live::host::{Attributes, Host};
 use crate::live::hostset::{HostSet, Members, Settings};
 use crate::model::cluster::{Assignment, Cluster, Discovery, LbPolicy, UpstreamHttp, UpstreamProtocol};
 use crate::model::http::{Http1Options, Http2Options};
+use crate::model::transport::{UpstreamSocket, UpstreamSockets};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +122,8 @@ pub(crate) fn cluster(name: &str, lb: LbPolicy) -> Cluster {
         },
         keepalive: None,
         source: None,
+        sockets: UpstreamSockets { matches: Box::default(), default: UpstreamSocket::Plain },
+        filters: Box::default(),
         buffer_limit: 1 << 20,
         metadata: None,
     }

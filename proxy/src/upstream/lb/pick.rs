@@ -9,7 +9,7 @@ use std::sync::Arc;
 /// pick as often as the context allows; the last one is taken in any case, as Envoy does.
 pub fn pick<'s>(set: &'s HostSet, ctx: &PickContext<'_>) -> Option<&'s Arc<Host>> {
     let Some(avoid) = ctx.avoid.filter(|_| ctx.avoid_attempts > 0) else {
-        return match &set.only {
+        return match set.only.as_ref().filter(|_| ctx.passed_over.is_empty()) {
             Some(list) => from(list, ctx, 0),
             None => once(set, ctx, random(ctx, set), 0),
         };
@@ -41,9 +41,10 @@ fn from<'s>(list: &'s HostList, ctx: &PickContext<'_>, attempt: u32) -> Option<&
 }
 
 fn once<'s>(set: &'s HostSet, ctx: &PickContext<'_>, hash: u64, attempt: u32) -> Option<&'s Arc<Host>> {
-    let (level, degraded) = set.load.choose(hash)?;
+    let load = set.load_without(ctx.passed_over);
+    let (level, degraded) = load.choose(hash)?;
     let priority = set.priorities.get(level)?;
-    let panic = set.load.panic.get(level) == Some(&true);
+    let panic = load.panic.get(level) == Some(&true);
     if panic {
         ctx.panic.set(true);
     }
@@ -158,6 +159,26 @@ mod tests {
         let never = |_: &Host| true;
         ctx.avoid = Some(&never);
         assert!(pick(&set, &ctx).is_some(), "the last one is taken in any case");
+    }
+
+    #[test]
+    fn priorities_that_were_tried_are_passed_over_while_others_can_serve() {
+        let bench = bench();
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, 0)]), locality(18002, 0, 1, &[(1, 0)])]);
+        let set = bench.set();
+        let picked = |passed_over: &[u32]| {
+            let mut ctx = bench.context();
+            ctx.passed_over = passed_over;
+            pick(&set, &ctx).map(|host| host.address.port())
+        };
+        assert_eq!(picked(&[]), Some(Some(18001)));
+        assert_eq!(picked(&[0]), Some(Some(18002)));
+        assert_eq!(picked(&[0, 1]), Some(Some(18001)));
+        bench.publish_all(vec![locality(18001, 0, 0, &[(1, 0)]), locality(18002, 0, 1, &[(1, BAD)])]);
+        let set = bench.set();
+        let mut ctx = bench.context();
+        ctx.passed_over = &[0];
+        assert_eq!(pick(&set, &ctx).map(|host| host.address.port()), Some(Some(18001)));
     }
 
     #[test]

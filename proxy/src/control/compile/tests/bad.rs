@@ -161,15 +161,14 @@ fn listeners() {
             place("udp_listener_config"),
             "not supported",
         ),
-        (format!("{ADDRESS}, use_original_dst: true, {good}"), place("use_original_dst"), "not supported"),
         (format!("{ADDRESS}, filter_chains: [{{}}]"), place("filter_chains[0]"), "without filters"),
         (
             format!(
                 "{ADDRESS}, filter_chains: [{{transport_socket: {{name: envoy.transport_sockets.tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext}}}}, filters: [{}]}}]",
                 tcp("stat_prefix: t, cluster: c")
             ),
-            place("filter_chains[0].transport_socket.typed_config"),
-            "DownstreamTlsContext",
+            place("filter_chains[0].transport_socket.typed_config.common_tls_context"),
+            "must be set",
         ),
         (
             format!(
@@ -195,6 +194,31 @@ fn listeners() {
         (
             format!(
                 "{ADDRESS}, filter_chains: [{{filters: [{}]}}]",
+                filter("envoy.extensions.filters.network.mongo_proxy.v3.MongoProxy", "stat_prefix: m")
+            ),
+            place("filter_chains[0].filters[0]"),
+            "is the last filter",
+        ),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{transport_socket: {{name: x, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: default}}], tls_params: {{cipher_suites: [AES128-SHA]}}}}}}}}, filters: [{}]}}]",
+                tcp("stat_prefix: t, cluster: c")
+            ),
+            place(
+                "filter_chains[0].transport_socket.typed_config.common_tls_context.tls_params.cipher_suites",
+            ),
+            "none of them is supported",
+        ),
+        (
+            format!(
+                "{ADDRESS}, listener_filters: [{{name: x, filter_disabled: {{or_match: {{rules: [{{any_match: true}}]}}}}, typed_config: {{'@type': type.googleapis.com/envoy.extensions.filters.listener.http_inspector.v3.HttpInspector}}}}], {good}"
+            ),
+            place("listener_filters[0].filter_disabled.or_match.rules"),
+            "at least two",
+        ),
+        (
+            format!(
+                "{ADDRESS}, filter_chains: [{{filters: [{}]}}]",
                 filter("envoy.extensions.filters.network.echo.v3.Echo", "")
             ),
             place("filter_chains[0].filters[0].typed_config"),
@@ -203,10 +227,10 @@ fn listeners() {
         (
             format!(
                 "{ADDRESS}, listener_filters: [{}], {good}",
-                filter("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", "")
+                filter("envoy.extensions.filters.listener.local_ratelimit.v3.LocalRateLimit", "")
             ),
             place("listener_filters[0].typed_config"),
-            "tls_inspector",
+            "local_ratelimit",
         ),
         (
             format!("{ADDRESS}, additional_addresses: [{{{ADDRESS}}}], {good}"),

@@ -214,7 +214,7 @@ fn clusters() {
         (endpoint("address: 127.0.0.1, port_value: 0"), format!("{first}.lb_endpoints[0].endpoint.address.socket_address.port_value"), "between 1 and 65535"),
         ("load_assignment: {cluster_name: c, endpoints: [{priority: 129}]}".to_owned(), format!("{first}.priority"), "at most 128"),
         ("load_assignment: {cluster_name: c, endpoints: [{}, {}]}".to_owned(), "load_assignment.endpoints[1]".to_owned(), "duplicate locality"),
-        ("transport_socket_matches: [{name: x}]".to_owned(), "transport_socket_matches".to_owned(), "not supported"),
+        ("transport_socket_matches: [{name: x}]".to_owned(), "transport_socket_matches[0].transport_socket".to_owned(), "must be set"),
     ] {
         let text = if fields.starts_with("name:") {
             format!("{{static_resources: {{clusters: [{{{fields}}}]}}}}")

@@ -1,0 +1,109 @@
+//! The network filters of a chain, and those of a cluster.
+
+use super::{Cx, hcm, tcp_proxy, typed_struct, wkt};
+use crate::base::Name;
+use crate::base::ledger::At;
+use crate::model::listener::Terminal;
+use crate::model::plugin::PluginConfig;
+use crate::network;
+use std::sync::Arc;
+use weir_proto::any;
+use weir_proto::envoy::config::cluster::v3::Filter as ClusterFilter;
+use weir_proto::envoy::config::listener::v3 as proto;
+use weir_proto::envoy::config::listener::v3::filter::ConfigType;
+use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
+use weir_proto::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
+use weir_proto::google::protobuf::Any;
+
+enum Compiled {
+    Filter(PluginConfig),
+    Terminal(Terminal),
+}
+
+/// The filters of a chain: the last one is terminal and no other one is.
+pub fn chain(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    list: &[proto::Filter],
+    listener: &Name,
+) -> Option<(Box<[PluginConfig]>, Terminal)> {
+    let mut filters = Vec::new();
+    let mut terminal = None;
+    let mistakes = at.mistakes();
+    for (i, message) in list.iter().enumerate() {
+        let here = at.item("filters", i);
+        let last = i.saturating_add(1) == list.len();
+        match one(cx, &here, message, listener) {
+            Some(Compiled::Filter(_)) if last => here.error(format!(
+                "non-terminal filter named {} is the last filter in a network filter chain",
+                message.name
+            )),
+            Some(Compiled::Filter(filter)) => filters.push(filter),
+            Some(Compiled::Terminal(_)) if !last => here.error(format!(
+                "terminal filter named {} must be the last filter in a network filter chain",
+                message.name
+            )),
+            Some(Compiled::Terminal(found)) => terminal = Some(found),
+            None => {}
+        }
+    }
+    if list.is_empty() {
+        at.error_with(
+            "a filter chain without filters closes every connection; this release refuses it",
+            "add a terminal filter",
+        );
+    }
+    debug_assert!(terminal.is_some() || at.mistakes() > mistakes, "what is missing was told");
+    Some((filters.into(), terminal?))
+}
+
+fn one(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter, listener: &Name) -> Option<Compiled> {
+    crate::ledger!(at, message => proto::Filter { name, config_type });
+    at.non_empty("name", name);
+    let config = match at.required("typed_config", config_type.as_ref())? {
+        ConfigType::TypedConfig(config) => config,
+        ConfigType::ConfigDiscovery(_) => {
+            at.field("config_discovery").unsupported("a filter configuration by discovery (ECDS)");
+            return None;
+        }
+    };
+    let here = at.field("typed_config");
+    let config = &*typed_struct::open(&here, config)?;
+    if wkt::is::<HttpConnectionManager>(config) {
+        let message = wkt::unpack::<HttpConnectionManager>(&here, config)?;
+        let manager = hcm::connection_manager(cx, &here, &message, listener)?;
+        return Some(Compiled::Terminal(Terminal::Http(Arc::new(manager))));
+    }
+    if wkt::is::<TcpProxy>(config) {
+        let message = wkt::unpack::<TcpProxy>(&here, config)?;
+        return Some(Compiled::Terminal(Terminal::Tcp(tcp_proxy::tcp_proxy(cx, &here, &message)?)));
+    }
+    plugin(&here, name, config, false).map(Compiled::Filter)
+}
+
+fn plugin(at: &At<'_>, name: &str, config: &Any, upstream: bool) -> Option<PluginConfig> {
+    let type_name = any::type_name(config);
+    let Some(factory) = network::factory(type_name).filter(|f| f.upstream || !upstream) else {
+        at.unsupported(&format!("the network filter '{name}' of type '{type_name}'"));
+        return None;
+    };
+    Some(PluginConfig {
+        name: name.into(),
+        type_name: factory.type_name,
+        config: (factory.config)(at, &config.value)?,
+        disabled: false,
+    })
+}
+
+/// The filters on connections to a cluster.
+pub fn upstream(at: &At<'_>, list: &[ClusterFilter]) -> Box<[PluginConfig]> {
+    let one = |(i, message): (usize, &ClusterFilter)| {
+        let at = &at.item("filters", i);
+        crate::ledger!(at, message => ClusterFilter { name, typed_config } refuse { config_discovery });
+        at.non_empty("name", name);
+        let here = at.field("typed_config");
+        let config = typed_struct::open(&here, at.required("typed_config", typed_config.as_ref())?)?;
+        plugin(&here, name, &config, true)
+    };
+    list.iter().enumerate().filter_map(one).collect()
+}
