@@ -15,7 +15,11 @@ const MESH: &str = include_str!("mesh/everything.yaml");
 
 /// The complaints of the engine, one a line; empty when it takes everything.
 fn complaints(compiled: &Compiled) -> String {
-    let node = weir_proxy::control::compile::Node { id: "test".into(), cluster: "test".into() };
+    let node = weir_proxy::control::compile::Node {
+        id: "test".into(),
+        cluster: "test".into(),
+        ..Default::default()
+    };
     let runtime = Default::default();
     let known = |name: &str| compiled.clusters.iter().any(|cluster| cluster.name == name);
     let live = |name: &Name| live::clusters().get_or_make(name);

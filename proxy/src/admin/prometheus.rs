@@ -7,6 +7,7 @@ use super::call::{Call, Reply};
 use super::stats_query::Wanted;
 use super::tags::{Tagged, Tags};
 use super::{Endpoint, sums};
+use crate::observe::mesh;
 use crate::observe::metrics::histogram::BUCKETS;
 use crate::observe::metrics::{HistogramValue, Snapshot};
 use hyper::StatusCode;
@@ -42,8 +43,19 @@ type Families<'a, V> = BTreeMap<String, Vec<(Tagged, &'a V)>>;
 fn families<'a, V>(series: impl Iterator<Item = (&'a String, &'a V)>, tags: &Tags) -> Families<'a, V> {
     let mut families: Families<'a, V> = BTreeMap::new();
     for (name, value) in series {
-        let tagged = tags.extract(name);
-        families.entry(metric_name(&tagged.name)).or_default().push((tagged, value));
+        let (family, tagged) = match mesh::taken_apart(name) {
+            // Istio's metrics have their own names and labels.
+            Some((labels, metric)) => {
+                let owned = |(k, v): (&str, &str)| (k.into(), v.to_owned());
+                let tags = labels.into_iter().map(owned).collect();
+                (metric.to_owned(), Tagged { name: metric.to_owned(), tags })
+            }
+            None => {
+                let tagged = tags.extract(name);
+                (metric_name(&tagged.name), tagged)
+            }
+        };
+        families.entry(family).or_default().push((tagged, value));
     }
     families
 }

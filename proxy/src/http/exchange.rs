@@ -80,7 +80,8 @@ pub struct Exchange<'d> {
     pub response_ended: bool,
     /// Cookies that the hash policy makes.
     pub set_cookies: Vec<Vec<u8>>,
-    filters: Chain,
+    /// The running filters.
+    pub filters: Chain,
 }
 
 impl<'d> Exchange<'d> {
@@ -363,6 +364,7 @@ impl<'d> Exchange<'d> {
         self.deadlines.moved();
         match event {
             BodyEvent::Data(data, end) => {
+                self.filters.response_data(data.as_slice());
                 self.record.bytes_sent = self.record.bytes_sent.saturating_add(data.as_slice().len() as u64);
                 self.response_ended = end;
                 self.down.send_data(cx, data, end)
@@ -465,6 +467,7 @@ impl Drop for Exchange<'_> {
         if self.record.status > 0 {
             self.manager.response_code(self.record.status);
         }
+        self.filters.ended(&mut self.record);
         for log in &self.manager.config.logs {
             log.log(&self.record);
         }

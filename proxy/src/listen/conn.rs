@@ -50,6 +50,7 @@ struct Seen {
     /// The address before redirection is another one than the socket's.
     restored: bool,
     input: Input,
+    spoofed: Option<u32>,
     server_name: Option<Box<str>>,
     transport: &'static str,
     protocols: Vec<Box<str>>,
@@ -63,6 +64,7 @@ pub fn start(accepted: Accepted) {
         local: local.clone(),
         restored: false,
         input: Input::default(),
+        spoofed: None,
         server_name: None,
         transport: "raw_buffer",
         protocols: Vec::new(),
@@ -173,6 +175,8 @@ fn chosen(accepted: Accepted, mut seen: Seen, local: Address) {
         server_name: inputs.server_name.as_deref().map(Name::from),
         listener: listener.name.clone(),
         chain: chosen.as_ref().map(|c| c.name.clone()).unwrap_or_else(|| "".into()),
+        spoofed: seen.spoofed,
+        inbound: listener.inbound,
         start: clock::now(),
     });
     let read = seen.input.take();
@@ -202,10 +206,10 @@ fn chosen(accepted: Accepted, mut seen: Seen, local: Address) {
             });
         }
         Terminal::Tcp(proxy) => {
-            let proxy = proxy.clone();
+            let (chain, proxy) = (chain.clone(), proxy.clone());
             tokio::task::spawn_local(async move {
                 let _hold = hold;
-                tcp::serve(io, read, facts, &proxy).await;
+                tcp::serve(io, read, facts, &proxy, &chain.filters).await;
             });
         }
     }
@@ -254,6 +258,10 @@ async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> Looked {
                 }
                 Looked::Passed
             }
+            ListenerFilter::OriginalSrc { mark } => {
+                seen.spoofed = Some(*mark);
+                Looked::Passed
+            }
             ListenerFilter::TlsInspector { max_hello, close_on_error } => {
                 inspect_tls(io, seen, *max_hello as usize, *close_on_error).await
             }
@@ -268,7 +276,7 @@ async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> Looked {
     Looked::Passed
 }
 
-async fn proxied(io: &mut Io, seen: &mut Seen, stat_prefix: &str, rules: Rules) -> Looked {
+async fn proxied(io: &mut Io, seen: &mut Seen, stat_prefix: &Name, rules: Rules) -> Looked {
     let read = proxy_protocol::read(io, &mut seen.input, rules).await;
     proxy_protocol::count(stat_prefix, &read);
     match read {

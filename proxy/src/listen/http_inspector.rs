@@ -1,5 +1,6 @@
 //! `http_inspector`: which version of HTTP a connection speaks, by its first line.
 
+use crate::base::names::is_token;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::inspector::http as stat;
 
@@ -8,9 +9,6 @@ pub const MAX_LINE: usize = 64 * 1024;
 
 /// How every HTTP/2 connection begins (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// First letters of the methods that Envoy's parser knows; any method that begins with one of them is taken for HTTP.
-const FIRST: &[u8] = b"ABCDGHLMNOPRSTU";
 
 /// What the first bytes are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,7 +54,8 @@ pub fn sniff(bytes: &[u8]) -> Option<Sniffed> {
     if starts_as(bytes, PREFACE) {
         return (bytes.len() >= PREFACE.len()).then_some(Sniffed::Http2);
     }
-    if bytes.first().is_some_and(|first| !FIRST.contains(first)) {
+    // Any token is a method, as for Envoy's inspector.
+    if bytes.first().is_some_and(|first| !is_token(*first)) {
         return Some(Sniffed::Other);
     }
     let Some(end) = memchr::memchr(b'\n', bytes) else {
@@ -102,11 +101,11 @@ mod tests {
             (b"HELO mail", None),
             (b"HELO mail\r\n", Some(Sniffed::Other)),
             (b"NOMETHOD / HTTP/1.1\r\n", Some(Sniffed::Http11)),
-            (b"ehlo", Some(Sniffed::Other)),
+            (b"ehlo", None),
             (b"\x00\x00\x00\x10", Some(Sniffed::Other)),
-            (b"get / HTTP/1.1\r\n", Some(Sniffed::Other)),
+            (b"get / HTTP/1.1\r\n", Some(Sniffed::Http11)),
             (PREFACE, Some(Sniffed::Http2)),
-            (b"PRI * HTTP/1.1\r\n", Some(Sniffed::Other)),
+            (b"PRI * HTTP/1.1\r\n", Some(Sniffed::Http11)),
         ] {
             assert_eq!(sniff(bytes), want, "{}", bytes.escape_ascii());
         }

@@ -3,6 +3,7 @@
 use super::worker::{self, PerWorker};
 use crate::base::Name;
 use crate::base::addr::Address;
+use crate::base::clock::{self, Instant};
 use arc_swap::ArcSwap;
 use std::fmt;
 use std::sync::Arc;
@@ -146,6 +147,8 @@ pub struct Host {
     pub id: u64,
     /// Its address.
     pub address: Address,
+    /// When it was first heard of.
+    pub added: Instant,
     attributes: ArcSwap<Attributes>,
     weight: AtomicU32,
     flags: AtomicU32,
@@ -169,6 +172,7 @@ impl Host {
         Arc::new(Host {
             id: NEXT_ID.fetch_add(1, Relaxed),
             address,
+            added: clock::now(),
             attributes: ArcSwap::from_pointee(attributes),
             weight: AtomicU32::new(weight.max(1)),
             flags: AtomicU32::new(flags),

@@ -8,6 +8,7 @@ use crate::base::Name;
 use crate::base::addr::Address;
 use crate::live::cluster::ClusterLive;
 use crate::live::permit::Limits;
+use crate::observe::mesh::Service;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,17 @@ pub enum LbPolicy {
     },
     /// The cluster's own (original destination).
     ClusterProvided,
+}
+
+/// How a new host's weight grows to its own.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct SlowStart {
+    /// Time until it has its whole weight.
+    pub window: Duration,
+    /// 1 for growth in a straight line; more for faster growth at the beginning.
+    pub aggression: f64,
+    /// The share of its weight that it has in any case, 0 to 1.
+    pub least: f64,
 }
 
 /// Limits of one priority (Envoy's `CircuitBreakers.Thresholds`).
@@ -293,6 +305,8 @@ pub struct Cluster {
     pub connect_timeout: Duration,
     /// Load balancing.
     pub lb: LbPolicy,
+    /// New hosts start slowly.
+    pub slow_start: Option<SlowStart>,
     /// Below this percentage of healthy hosts all are used (50).
     pub panic_threshold: u32,
     /// Give none instead of all in panic.
@@ -317,6 +331,8 @@ pub struct Cluster {
     pub buffer_limit: u32,
     /// Metadata as JSON by namespace.
     pub metadata: Option<Arc<serde_json::Value>>,
+    /// The service that it stands for in Istio's metrics.
+    pub service: Option<Arc<Service>>,
     /// The live part.
     pub live: Arc<ClusterLive>,
 }

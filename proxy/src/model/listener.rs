@@ -85,6 +85,11 @@ pub enum ListenerFilter {
     },
     /// Address before redirection (`SO_ORIGINAL_DST`).
     OriginalDst,
+    /// Upstream connections come from the client's address.
+    OriginalSrc {
+        /// Mark of their packets (`SO_MARK`); 0 for none.
+        mark: u32,
+    },
     /// Server name and protocols of a TLS ClientHello.
     TlsInspector {
         /// Largest ClientHello in bytes.

@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod http;
+pub mod istio_stats;
 pub mod listener;
 pub mod matcher;
 pub mod mutation;

@@ -1,11 +1,23 @@
 //! The ports of the plug-ins: what a listener filter, a network terminal and an HTTP filter look like to the rest.
 
 use super::matcher::{Fraction, HeaderMatch, StringMatch};
+use super::mutation::HeaderAdd;
 use crate::base::Name;
 use crate::base::ledger::At;
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+
+/// Who this proxy is.
+#[derive(Clone, Default, Debug, PartialEq)]
+pub struct Node {
+    /// Id (`--service-node` or the bootstrap).
+    pub id: Box<str>,
+    /// Cluster (`--service-cluster` or the bootstrap).
+    pub cluster: Box<str>,
+    /// The bootstrap's metadata as JSON.
+    pub metadata: serde_json::Value,
+}
 
 /// A plug-in's own compiled configuration for one route level.
 pub type RouteFilterConfig = Arc<dyn Any + Send + Sync>;
@@ -61,11 +73,17 @@ impl fmt::Debug for PluginConfig {
 /// What `control` lends to a plug-in's factory: shared pieces, compiled from their encoded protos. Each reports its
 /// own mistakes at the given place and gives none then.
 pub trait Compile {
+    /// Who this proxy is.
+    fn node(&self) -> &Node;
+
     /// An `envoy.type.matcher.v3.StringMatcher`.
     fn string_match(&self, at: &At<'_>, message: &[u8]) -> Option<StringMatch>;
 
     /// An `envoy.config.route.v3.HeaderMatcher`.
     fn header_match(&self, at: &At<'_>, message: &[u8]) -> Option<HeaderMatch>;
+
+    /// `envoy.config.core.v3.HeaderValueOption`s of a repeated field.
+    fn header_additions(&self, at: &At<'_>, field: &str, messages: &[Vec<u8>]) -> Box<[HeaderAdd]>;
 
     /// An `envoy.config.core.v3.RuntimeFractionalPercent`.
     fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction>;

@@ -33,6 +33,28 @@ pub enum UpstreamSocket {
     Plain,
     /// TLS.
     Tls(Arc<Tls>),
+    /// A PROXY protocol header, then what is inside.
+    ProxyProtocol(ProxyVersion, Box<UpstreamSocket>),
+}
+
+/// Version of a PROXY protocol header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
+}
+
+impl UpstreamSocket {
+    /// Would a connection need TLS?
+    pub fn needs_tls(&self) -> bool {
+        match self {
+            UpstreamSocket::Plain => false,
+            UpstreamSocket::Tls(_) => true,
+            UpstreamSocket::ProxyProtocol(_, inner) => inner.needs_tls(),
+        }
+    }
 }
 
 /// A socket for hosts whose metadata say so.
@@ -59,6 +81,12 @@ pub struct UpstreamSockets {
 const NAMESPACE: &str = "envoy.transport_socket_match";
 
 impl UpstreamSockets {
+    /// Does one of them tell the upstream where a connection comes from? Then connections are not shared by clients.
+    pub fn tell_origin(&self) -> bool {
+        let tells = |socket: &UpstreamSocket| matches!(socket, UpstreamSocket::ProxyProtocol(..));
+        tells(&self.default) || self.matches.iter().any(|m| tells(&m.socket))
+    }
+
     /// The socket for a host with this metadata: the first whose wants are all met.
     pub fn of(&self, metadata: Option<&Value>) -> &UpstreamSocket {
         let told = metadata.and_then(|metadata| metadata.get(NAMESPACE));

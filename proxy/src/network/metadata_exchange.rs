@@ -3,7 +3,7 @@
 
 use super::Factory;
 use crate::base::ledger::At;
-use crate::model::plugin::PluginConfig;
+use crate::model::plugin::{Node, PluginConfig};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::metadata_exchange as stat;
 use prost::Message;
@@ -17,13 +17,14 @@ pub const FACTORY: Factory = Factory {
     upstream: true,
     config: compile,
     opened,
+    told: None,
 };
 
 /// What it is configured to do.
 #[derive(Debug)]
 struct Config;
 
-fn compile(at: &At<'_>, bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
+fn compile(_: &Node, at: &At<'_>, bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
     let message = &MetadataExchange::decode(bytes)
         .map_err(|error| at.error(format!("cannot be decoded: {error}")))
         .ok()?;

@@ -2,6 +2,7 @@
 
 use super::Factory;
 use crate::base::ledger::At;
+use crate::model::plugin::Node;
 use prost::Message;
 use std::any::Any;
 use std::sync::Arc;
@@ -13,13 +14,14 @@ pub const FACTORY: Factory = Factory {
     upstream: false,
     config: compile,
     opened: |_| {},
+    told: None,
 };
 
 /// Nothing of it is obeyed.
 #[derive(Debug)]
 struct Config;
 
-fn compile(at: &At<'_>, bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
+fn compile(_: &Node, at: &At<'_>, bytes: &[u8]) -> Option<Arc<dyn Any + Send + Sync>> {
     let message =
         &MongoProxy::decode(bytes).map_err(|error| at.error(format!("cannot be decoded: {error}"))).ok()?;
     crate::ledger!(at, message => MongoProxy { stat_prefix } refuse { access_log, delay }

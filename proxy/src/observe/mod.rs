@@ -2,6 +2,7 @@
 
 pub mod format;
 pub mod log;
+pub mod mesh;
 pub mod metrics;
 pub mod record;
 pub mod stats;

@@ -5,8 +5,10 @@ use crate::base::addr::Address;
 use crate::base::clock::Instant;
 use crate::base::headers::HeaderBlock;
 use crate::failure::Flags;
+use crate::observe::mesh::{MeshFacts, Service};
 use std::borrow::Cow;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Protocol of a stream, as `%PROTOCOL%` prints it.
@@ -50,6 +52,10 @@ pub struct ConnFacts {
     pub listener: Name,
     /// `%FILTER_CHAIN_NAME%`
     pub chain: Name,
+    /// Upstream connections come from the client's address, with this mark (0: none).
+    pub spoofed: Option<u32>,
+    /// The listener is for what comes in.
+    pub inbound: bool,
     /// When the connection was accepted.
     pub start: Instant,
 }
@@ -88,6 +94,10 @@ pub struct UpstreamFacts {
     pub cluster: Option<Name>,
     /// `%UPSTREAM_CLUSTER_RAW%` (the cluster's own name).
     pub cluster_raw: Option<Name>,
+    /// The service that the cluster stands for.
+    pub service: Option<Arc<Service>>,
+    /// The host's metadata, when somebody asked for it.
+    pub metadata: Option<Arc<serde_json::Value>>,
     /// `%UPSTREAM_HOST%`
     pub host: Option<Address>,
     /// `%UPSTREAM_HOST_NAME%`
@@ -157,6 +167,8 @@ pub struct Record {
     pub stream_id: u64,
     /// A health check that was answered here.
     pub health_check: bool,
+    /// Who speaks with whom in the mesh, when filters found out.
+    pub mesh: Option<Box<MeshFacts>>,
     /// Why a failed attempt was not retried (`%WEIR_NO_RETRY%`; [`WITHHELD`] in the response code details, too).
     pub no_retry: Option<&'static str>,
 }
@@ -191,8 +203,14 @@ impl Record {
             local_body: Cow::Borrowed(""),
             stream_id: 0,
             health_check: false,
+            mesh: None,
             no_retry: None,
         }
+    }
+
+    /// What is known of the mesh, to be added to.
+    pub fn mesh_facts(&mut self) -> &mut MeshFacts {
+        self.mesh.get_or_insert_default()
     }
 
     /// The client's address: after x-forwarded-for rules, else the connection's.

@@ -9,6 +9,8 @@ use crate::live::host::Stat;
 use crate::live::permit::Kind;
 use crate::model::cluster::Discovery;
 use crate::model::listener::TcpProxy;
+use crate::model::plugin::PluginConfig;
+use crate::network::{Event, Told};
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::record::{ConnFacts, Record};
 use crate::observe::stats::cluster as cluster_stat;
@@ -24,12 +26,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Serves a raw connection to its end.
-pub async fn serve(io: Io, read: Vec<u8>, facts: Rc<ConnFacts>, proxy: &Arc<TcpProxy>) {
+pub async fn serve(
+    io: Io,
+    read: Vec<u8>,
+    facts: Rc<ConnFacts>,
+    proxy: &Arc<TcpProxy>,
+    filters: &[PluginConfig],
+) {
     let Some(worker) = Worker::current() else { return };
     let stats = Registry::global().cells(&stat::SCHEMA, &format!("tcp.{}.", proxy.stat_prefix));
     stats.inc(stat::DOWNSTREAM_CX_TOTAL);
     let mut record = Record::new(facts, clock::now(), clock::wall());
-    session(io, read, proxy, &worker, &stats, &mut record).await;
+    let mut told = Told::new(filters);
+    session(io, read, proxy, &worker, &stats, &mut record, &mut told).await;
     record.moments.end = Some(clock::now().saturating_duration_since(record.start));
     stats.add(stat::DOWNSTREAM_CX_RX_BYTES_TOTAL, record.bytes_received);
     stats.add(stat::DOWNSTREAM_CX_TX_BYTES_TOTAL, record.bytes_sent);
@@ -56,6 +65,7 @@ async fn session(
     worker: &Rc<Worker>,
     stats: &Cells,
     record: &mut Record,
+    told: &mut Told<'_>,
 ) {
     let Some(cell) = cluster(proxy).and_then(|name| worker.cluster(name)) else {
         stats.inc(stat::DOWNSTREAM_CX_NO_ROUTE);
@@ -65,6 +75,7 @@ async fn session(
     let config = cell.config();
     record.upstream.cluster = Some(config.stat_name.clone());
     record.upstream.cluster_raw = Some(config.name.clone());
+    record.upstream.service.clone_from(&config.service);
     if !cell.is_warm() && tokio::time::timeout(config.connect_timeout, cell.live().ready()).await.is_err() {
         record.flags.set(Flag::UH);
         return;
@@ -83,8 +94,9 @@ async fn session(
     host.inc(Stat::CxTotal);
     host.inc(Stat::CxActive);
     record.upstream.local = upstream.local().ok();
+    told.tell(Event::Opened, record);
     let guest = Guest::of(&record.conn.listener, record.conn.id);
-    let end = relay(io, read, upstream, proxy, &guest, record).await;
+    let end = relay(io, read, upstream, proxy, &guest, record, told).await;
     match end {
         End::Idle => stats.inc(stat::IDLE_TIMEOUT),
         End::TooLong => {
@@ -94,6 +106,8 @@ async fn session(
         End::UpBroken => record.flags.set(Flag::UR),
         End::DownBroken | End::Complete | End::Retired => {}
     }
+    told.moved(record.bytes_received, record.bytes_sent, record);
+    told.tell(Event::Closed, record);
     cell.stats.add(cluster_stat::UPSTREAM_CX_TX_BYTES_TOTAL, record.bytes_received);
     cell.stats.add(cluster_stat::UPSTREAM_CX_RX_BYTES_TOTAL, record.bytes_sent);
     cell.stats.inc(cluster_stat::UPSTREAM_CX_DESTROY);
@@ -116,9 +130,9 @@ async fn connect(
         let picked = match &config.discovery {
             Discovery::OriginalDst { port, .. } => {
                 let local = record.conn.local.ip().zip(port.or(record.conn.local.port()));
-                cell.original(local.map(|(ip, port)| SocketAddr::new(ip, port)))
+                cell.original(&record.conn, local.map(|(ip, port)| SocketAddr::new(ip, port)))
             }
-            _ => cell.pick(hash, None),
+            _ => cell.pick(&record.conn, hash, None),
         };
         let Some(pool) = picked else {
             cell.stats.inc(cluster_stat::UPSTREAM_CX_NONE_HEALTHY);
@@ -126,6 +140,7 @@ async fn connect(
             return None;
         };
         record.upstream.host = Some(pool.host.address.clone());
+        record.upstream.metadata = pool.host.attributes().metadata.clone();
         record.upstream.attempts = record.upstream.attempts.saturating_add(1);
         match lease::connect(cell, &pool, &config).await {
             Ok(io) => {

@@ -3,6 +3,7 @@
 use super::retire::Guest;
 use crate::base::clock::{self, Instant};
 use crate::model::listener::TcpProxy;
+use crate::network::Told;
 use crate::observe::record::Record;
 use crate::transport::Alarm;
 use crate::transport::{Input, Io, Output};
@@ -84,7 +85,9 @@ pub async fn relay(
     proxy: &TcpProxy,
     guest: &Guest,
     record: &mut Record,
+    told: &mut Told<'_>,
 ) -> End {
+    let mut report = told.interval.map(|interval| clock::now() + interval);
     let mut there = Flow { input: Input::with(read), ..Flow::default() };
     let mut back = Flow::default();
     let mut alarm = Alarm::default();
@@ -106,9 +109,15 @@ pub async fn relay(
             last = clock::now();
         }
         let idle = proxy.idle_timeout.map(|t| last + t);
-        let first = [idle, too_long].into_iter().flatten().min();
-        std::task::ready!(alarm.poll_at(cx, first));
-        Poll::Ready(if idle.is_some() && idle == first { End::Idle } else { End::TooLong })
+        loop {
+            let first = [idle, too_long, report].into_iter().flatten().min();
+            std::task::ready!(alarm.poll_at(cx, first));
+            if report.is_none() || report != first {
+                return Poll::Ready(if idle.is_some() && idle == first { End::Idle } else { End::TooLong });
+            }
+            told.moved(there.moved, back.moved, record);
+            report = told.interval.map(|interval| clock::now() + interval);
+        }
     })
     .await;
     if matches!(end, End::DownBroken | End::UpBroken) {

@@ -17,9 +17,20 @@ pub enum Io {
     Unix(UnixStream),
 }
 
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug)]
+pub struct Source {
+    /// The address.
+    pub address: std::net::IpAddr,
+    /// It is another machine's (`IP_TRANSPARENT`).
+    pub spoofed: bool,
+    /// Mark of its packets (`SO_MARK`); 0 for none.
+    pub mark: u32,
+}
+
 impl Io {
     /// Connects to an address from an optional source; the caller bounds the time.
-    pub async fn connect(to: &Address, from: Option<std::net::IpAddr>) -> io::Result<Io> {
+    pub async fn connect(to: &Address, from: Option<Source>) -> io::Result<Io> {
         match to {
             Address::Ip(addr) => {
                 let socket = if addr.is_ipv4() {
@@ -28,8 +39,8 @@ impl Io {
                     tokio::net::TcpSocket::new_v6()?
                 };
                 socket.set_nodelay(true)?;
-                if let Some(ip) = from {
-                    socket.bind(std::net::SocketAddr::new(ip, 0))?;
+                if let Some(from) = from {
+                    from.apply(&socket, addr.is_ipv4())?;
                 }
                 Ok(Io::Tcp(socket.connect(*addr).await?))
             }
@@ -107,6 +118,21 @@ impl Io {
             // A socket that refuses the option closes with FIN: still closed.
             let _ = socket2::SockRef::from(stream).set_linger(Some(std::time::Duration::ZERO));
         }
+    }
+}
+
+impl Source {
+    fn apply(self, socket: &tokio::net::TcpSocket, v4: bool) -> io::Result<()> {
+        let options = socket2::SockRef::from(socket);
+        match (self.spoofed, v4) {
+            (true, true) => options.set_ip_transparent_v4(true)?,
+            (true, false) => options.set_ip_transparent_v6(true)?,
+            (false, _) => {}
+        }
+        if self.mark != 0 {
+            options.set_mark(self.mark)?;
+        }
+        socket.bind(std::net::SocketAddr::new(self.address, 0))
     }
 }
 

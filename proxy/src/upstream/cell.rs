@@ -1,6 +1,7 @@
 //! A worker's cell of a cluster: an identity found by name (pools, cursor, counters) around the present version.
 
 use super::lb;
+use super::origin::Origin;
 use super::pool::{HostPool, Sweeps};
 use crate::base::{Name, rng};
 use crate::live::balance::{Cursor, PickContext};
@@ -10,6 +11,7 @@ use crate::live::hostset::HostSet;
 use crate::live::permit::Lender;
 use crate::model::cluster::{Cluster, Discovery};
 use crate::observe::metrics::{Cells, Registry, sanitized};
+use crate::observe::record::ConnFacts;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::codec_http2;
 use std::cell::{Cell, OnceCell, RefCell};
@@ -43,6 +45,8 @@ pub struct ClusterCell {
     lenders: [Rc<Lender>; 2],
     known: RefCell<lb::original_dst::Known>,
     pools: RefCell<HashMap<u64, Rc<HostPool>, foldhash::fast::RandomState>>,
+    /// Pools of one client each.
+    own: RefCell<HashMap<(u64, Origin), Rc<HostPool>, foldhash::fast::RandomState>>,
     pub(super) sweeps: Rc<Sweeps>,
     http2_stats: OnceCell<Rc<Cells>>,
 }
@@ -63,6 +67,7 @@ impl ClusterCell {
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
             known: RefCell::default(),
             pools: RefCell::default(),
+            own: RefCell::default(),
             sweeps,
             http2_stats: OnceCell::new(),
         })
@@ -114,8 +119,13 @@ impl ClusterCell {
         self.live.refresh(&mut self.hosts.borrow_mut())
     }
 
-    /// Picks a host; none when there is none to use. The cluster must be warm.
-    pub fn pick(self: &Rc<Self>, hash: Option<u64>, avoid: Option<Avoid<'_>>) -> Option<Rc<HostPool>> {
+    /// Picks a host for a client's connection; none when there is none to use. The cluster must be warm.
+    pub fn pick(
+        self: &Rc<Self>,
+        conn: &ConnFacts,
+        hash: Option<u64>,
+        avoid: Option<Avoid<'_>>,
+    ) -> Option<Rc<HostPool>> {
         if !self.is_warm() {
             return None;
         }
@@ -133,17 +143,21 @@ impl ClusterCell {
             if ctx.panic.get() {
                 self.stats.inc(stat::LB_HEALTHY_PANIC);
             }
-            host.map(|host| self.pool(host))
+            host.map(|host| self.pool(host, conn))
         })
     }
 
     /// The pool of an on-demand host (original destination); none, and counted, when there is no address.
-    pub fn original(self: &Rc<Self>, address: Option<std::net::SocketAddr>) -> Option<Rc<HostPool>> {
+    pub fn original(
+        self: &Rc<Self>,
+        conn: &ConnFacts,
+        address: Option<std::net::SocketAddr>,
+    ) -> Option<Rc<HostPool>> {
         let found = address.and_then(|address| self.known.borrow_mut().host(&self.live, address));
         if found.is_none() {
             self.stats.inc(stat::ORIGINAL_DST_HOST_INVALID);
         }
-        found.map(|host| self.pool(&host))
+        found.map(|host| self.pool(&host, conn))
     }
 
     /// Share of the requests to drop, in millionths (EDS `drop_overloads`).
@@ -155,24 +169,31 @@ impl ClusterCell {
         })
     }
 
-    /// The pool of a host.
-    pub fn pool(self: &Rc<Self>, host: &Arc<Host>) -> Rc<HostPool> {
+    /// The pool of a host, for a client's connection.
+    fn pool(self: &Rc<Self>, host: &Arc<Host>, conn: &ConnFacts) -> Rc<HostPool> {
+        if let Some(origin) = Origin::of(conn, &self.config().sockets) {
+            let make = || Rc::new(HostPool::new(host.clone(), Some(origin)));
+            return self.own.borrow_mut().entry((host.id, origin)).or_insert_with(make).clone();
+        }
         if let Some(pool) = self.pools.borrow().get(&host.id) {
             return pool.clone();
         }
-        let pool = Rc::new(HostPool::new(host.clone()));
+        let pool = Rc::new(HostPool::new(host.clone(), None));
         self.pools.borrow_mut().insert(host.id, pool.clone());
         pool
     }
 
     /// All pools.
     pub fn pools(&self) -> Vec<Rc<HostPool>> {
-        self.pools.borrow().values().cloned().collect()
+        let (shared, own) = (self.pools.borrow(), self.own.borrow());
+        shared.values().chain(own.values()).cloned().collect()
     }
 
-    /// Forgets the pools of removed hosts that hold nothing.
+    /// Forgets the pools of removed hosts, and of single clients, that hold nothing.
     pub(super) fn forget_pools(&self) {
         self.pools.borrow_mut().retain(|_, pool| !(pool.host.is_removed() && pool.is_empty()));
+        // A client may never come back.
+        self.own.borrow_mut().retain(|_, pool| Rc::strong_count(pool) > 1 || !pool.is_empty());
     }
 
     /// Closes up to `most` idle connections; how many were.

@@ -46,7 +46,7 @@ pub fn publish(cluster: &Cluster, assignment: &Assignment, resolved: Resolved<'_
         drops: assignment.drops.clone(),
     };
     let settings = Settings {
-        policy: lb::policy(&cluster.lb),
+        policy: lb::policy(&cluster.lb, cluster.slow_start),
         panic_threshold: cluster.panic_threshold,
         fail_traffic_on_panic: cluster.fail_traffic_on_panic,
         locality_weighted: cluster.locality_weighted,

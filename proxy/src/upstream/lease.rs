@@ -1,6 +1,7 @@
 //! A connection lent for one exchange, and how one is had: idle, fresh, or after waiting within the limits.
 
 use super::cell::ClusterCell;
+use super::origin;
 use super::pool::{Conn, HostPool};
 use crate::base::clock;
 use crate::codec::h1::client::Client;
@@ -15,9 +16,11 @@ use crate::observe::metrics::Registry;
 use crate::observe::stats::cluster as stat;
 use crate::observe::stats::tls as tls_stat;
 use crate::transport::Io;
+use crate::transport::io::Source;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::AsyncWriteExt;
 use tokio::time::timeout;
 
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -152,7 +155,9 @@ impl Drop for Waiting<'_> {
 
 /// Connects within the cluster's `connect_timeout`; counts what comes of it.
 pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> Result<Io, ConnectError> {
-    if let UpstreamSocket::Tls(_) = config.sockets.of(pool.host.attributes().metadata.as_deref()) {
+    let attributes = pool.host.attributes();
+    let socket = config.sockets.of(attributes.metadata.as_deref());
+    if socket.needs_tls() {
         // Never in plain text what was to be encrypted.
         cell.stats.inc(stat::UPSTREAM_CX_CONNECT_FAIL);
         pool.host.inc(Stat::CxConnectFail);
@@ -160,7 +165,7 @@ pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> R
         return Err(ConnectError { reset: Reset::ConnectFailure, reason: Cow::Borrowed(TLS_NOT_AVAILABLE) });
     }
     let start = clock::now();
-    let result = timeout(config.connect_timeout, Io::connect(&pool.host.address, config.source)).await;
+    let result = timeout(config.connect_timeout, open(pool, config, socket)).await;
     let error = match result {
         Ok(Ok(io)) => {
             let took = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -189,6 +194,21 @@ pub async fn connect(cell: &ClusterCell, pool: &HostPool, config: &Cluster) -> R
     };
     pool.host.inc(Stat::CxConnectFail);
     Err(error)
+}
+
+/// Opens a connection, and tells the upstream whom it is for.
+async fn open(pool: &HostPool, config: &Cluster, socket: &UpstreamSocket) -> std::io::Result<Io> {
+    let spoofed = pool.origin.and_then(|origin| origin.source);
+    let from = match spoofed {
+        Some((address, mark)) => Some(Source { address, spoofed: true, mark }),
+        None => config.source.map(|address| Source { address, spoofed: false, mark: 0 }),
+    };
+    let mut io = Io::connect(&pool.host.address, from).await?;
+    if let UpstreamSocket::ProxyProtocol(version, _) = socket {
+        let header = origin::header(*version, pool.origin.and_then(|origin| origin.told).flatten());
+        io.write_all(&header).await?;
+    }
+    Ok(io)
 }
 
 /// The system's words without Rust's additions: `Connection refused`.

@@ -5,6 +5,7 @@ pub mod hash;
 pub mod hosts;
 pub mod lb;
 pub mod lease;
+pub mod origin;
 pub mod outlier;
 pub mod pool;
 pub mod session;

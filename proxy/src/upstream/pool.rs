@@ -2,6 +2,7 @@
 //! has arrived is never lent, and its age teaches the upstream's idle timeout.
 
 use super::cell::ClusterCell;
+use super::origin::Origin;
 use super::session::Sessions;
 use crate::base::clock::{self, Instant};
 use crate::codec::h1::client::Client;
@@ -115,6 +116,8 @@ struct Idle {
 pub struct HostPool {
     /// The host.
     pub host: Arc<Host>,
+    /// Whom its connections are made for; none: for all clients.
+    pub origin: Option<Origin>,
     idle: RefCell<Vec<Idle>>,
     /// Told when a connection becomes idle.
     pub(super) returned: Notify,
@@ -129,9 +132,10 @@ pub struct HostPool {
 }
 
 impl HostPool {
-    pub(super) fn new(host: Arc<Host>) -> HostPool {
+    pub(super) fn new(host: Arc<Host>, origin: Option<Origin>) -> HostPool {
         HostPool {
             host,
+            origin,
             idle: RefCell::default(),
             returned: Notify::new(),
             waiting: Cell::new(0),

@@ -4,7 +4,7 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// `bytes` as padded base64.
-pub(crate) fn encode(bytes: &[u8]) -> String {
+pub fn encode(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len().div_ceil(3).saturating_mul(4));
     for chunk in bytes.chunks(3) {
         let mut group = [0_u8; 3];
@@ -25,8 +25,11 @@ fn letter(sextet: u8) -> u8 {
     ALPHABET.get(usize::from(sextet)).copied().unwrap_or(b'=')
 }
 
-/// The bytes of a base64 text, or the offset of what is not base64.
-pub(crate) fn decode(text: &str) -> Result<Vec<u8>, usize> {
+/// The bytes of a base64 text.
+///
+/// # Errors
+/// The offset of what is not base64.
+pub fn decode(text: &str) -> Result<Vec<u8>, usize> {
     let digits = text.trim_end_matches('=');
     if text.len().saturating_sub(digits.len()) > 2 || digits.len() % 4 == 1 {
         return Err(digits.len());

@@ -15,7 +15,7 @@
 #![forbid(unsafe_code)]
 
 pub mod any;
-mod base64;
+pub mod base64;
 mod dump;
 mod encode;
 mod error;

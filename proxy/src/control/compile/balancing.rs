@@ -2,7 +2,7 @@
 
 use super::wkt;
 use crate::base::ledger::At;
-use crate::model::cluster::LbPolicy;
+use crate::model::cluster::{LbPolicy, SlowStart};
 use weir_proto::any;
 use weir_proto::envoy::config::cluster::v3 as proto;
 use weir_proto::envoy::config::cluster::v3::cluster as inner;
@@ -12,13 +12,16 @@ use weir_proto::envoy::config::core::v3::{RuntimeDouble, TypedExtensionConfig};
 use weir_proto::envoy::extensions::load_balancing_policies as lb;
 use weir_proto::envoy::extensions::load_balancing_policies::common::v3 as common;
 use weir_proto::envoy::extensions::load_balancing_policies::common::v3::locality_lb_config as locality;
-use weir_proto::google::protobuf::{Any, UInt32Value, UInt64Value};
+use weir_proto::envoy::r#type::v3::Percent;
+use weir_proto::google::protobuf::{Any, Duration, UInt32Value, UInt64Value};
 
 /// Largest ring and largest Maglev table that Envoy takes; the ring's default sizes.
 const RING_LIMIT: u64 = 8_388_608;
 const RING_MIN: u64 = 1024;
 const MAGLEV_TABLE: u64 = 65_537;
 const MAGLEV_LIMIT: u64 = 5_000_011;
+/// Envoy's default of a slow start's `min_weight_percent`.
+const LEAST_PERCENT: f64 = 10.0;
 
 /// What the policy says, with the parts of `common_lb_config` that its newer form carries itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +32,13 @@ pub struct Balancing {
     pub locality_weighted: bool,
     /// No traffic in panic.
     pub fail_traffic_on_panic: bool,
+    /// New hosts start slowly.
+    pub slow_start: Option<SlowStart>,
 }
 
 impl From<LbPolicy> for Balancing {
     fn from(policy: LbPolicy) -> Self {
-        Balancing { policy, locality_weighted: false, fail_traffic_on_panic: false }
+        Balancing { policy, locality_weighted: false, fail_traffic_on_panic: false, slow_start: None }
     }
 }
 
@@ -50,18 +55,21 @@ pub struct Hashing {
 pub fn old(at: &At<'_>, policy: i32, config: Option<&LbConfig>, hashing: Hashing) -> Option<Balancing> {
     use inner::LbPolicy as P;
     let policy = wkt::enumeration::<P>(at, "lb_policy", policy)?;
+    let mut slow = None;
     match (policy, config) {
         (P::RoundRobin, Some(LbConfig::RoundRobinLbConfig(message))) => {
             let here = at.field("round_robin_lb_config");
-            crate::ledger!(here, message => inner::RoundRobinLbConfig {} refuse { slow_start_config });
+            crate::ledger!(here, message => inner::RoundRobinLbConfig { slow_start_config });
+            slow = old_slow_start(&here, slow_start_config.as_ref());
             Some(LbPolicy::RoundRobin)
         }
         (P::RoundRobin, _) => Some(LbPolicy::RoundRobin),
         (P::Random, _) => Some(LbPolicy::Random),
         (P::LeastRequest, Some(LbConfig::LeastRequestLbConfig(message))) => {
             let here = at.field("least_request_lb_config");
-            crate::ledger!(here, message => inner::LeastRequestLbConfig { choice_count, active_request_bias }
-                refuse { slow_start_config });
+            crate::ledger!(here, message => inner::LeastRequestLbConfig { choice_count, active_request_bias,
+                slow_start_config });
+            slow = old_slow_start(&here, slow_start_config.as_ref());
             Some(least_request(&here, choice_count, active_request_bias.as_ref(), false))
         }
         (P::LeastRequest, _) => Some(least_request(at, &None, None, false)),
@@ -84,7 +92,7 @@ pub fn old(at: &At<'_>, policy: i32, config: Option<&LbConfig>, hashing: Hashing
             None
         }
     }
-    .map(Balancing::from)
+    .map(|policy| Balancing { slow_start: slow, ..policy.into() })
 }
 
 fn least_request(
@@ -181,8 +189,9 @@ const POLICIES: &[(&str, PolicyFn)] = &[
 
 fn new_round_robin(at: &At<'_>, config: &Any) -> Option<Balancing> {
     let message = &wkt::unpack::<lb::round_robin::v3::RoundRobin>(at, config)?;
-    crate::ledger!(at, message => lb::round_robin::v3::RoundRobin { locality_lb_config } refuse { slow_start_config });
-    Some(with_locality(at, LbPolicy::RoundRobin, locality_lb_config))
+    crate::ledger!(at, message => lb::round_robin::v3::RoundRobin { locality_lb_config, slow_start_config });
+    let slow = new_slow_start(at, slow_start_config.as_ref());
+    Some(Balancing { slow_start: slow, ..with_locality(at, LbPolicy::RoundRobin, locality_lb_config) })
 }
 
 fn new_random(at: &At<'_>, config: &Any) -> Option<Balancing> {
@@ -195,10 +204,40 @@ fn new_least_request(at: &At<'_>, config: &Any) -> Option<Balancing> {
     use lb::least_request::v3::{LeastRequest, least_request::SelectionMethod};
     let message = &wkt::unpack::<LeastRequest>(at, config)?;
     crate::ledger!(at, message => LeastRequest { choice_count, active_request_bias, locality_lb_config,
-        enable_full_scan, selection_method } refuse { slow_start_config });
+        enable_full_scan, selection_method, slow_start_config });
     let full = wkt::flag(enable_full_scan, false) || *selection_method == SelectionMethod::FullScan as i32;
     let policy = least_request(at, choice_count, active_request_bias.as_ref(), full);
-    Some(with_locality(at, policy, locality_lb_config))
+    let slow = new_slow_start(at, slow_start_config.as_ref());
+    Some(Balancing { slow_start: slow, ..with_locality(at, policy, locality_lb_config) })
+}
+
+fn old_slow_start(at: &At<'_>, message: Option<&inner::SlowStartConfig>) -> Option<SlowStart> {
+    let message = message?;
+    let at = &at.field("slow_start_config");
+    crate::ledger!(at, message => inner::SlowStartConfig { slow_start_window, aggression, min_weight_percent });
+    slow_start(at, slow_start_window, aggression.as_ref(), min_weight_percent)
+}
+
+fn new_slow_start(at: &At<'_>, message: Option<&common::SlowStartConfig>) -> Option<SlowStart> {
+    let message = message?;
+    let at = &at.field("slow_start_config");
+    crate::ledger!(at, message => common::SlowStartConfig { slow_start_window, aggression, min_weight_percent });
+    slow_start(at, slow_start_window, aggression.as_ref(), min_weight_percent)
+}
+
+/// Without a window there is no slow start, as in Envoy.
+fn slow_start(
+    at: &At<'_>,
+    window: &Option<Duration>,
+    aggression: Option<&RuntimeDouble>,
+    least: &Option<Percent>,
+) -> Option<SlowStart> {
+    let aggression = aggression.map_or(1.0, |RuntimeDouble { default_value, runtime_key: _ }| *default_value);
+    if !(aggression > 0.0 && aggression.is_finite()) {
+        at.bad("aggression", format!("is {aggression}, must be greater than 0"));
+    }
+    let least = wkt::percent(at, "min_weight_percent", least).unwrap_or(LEAST_PERCENT) / 100.0;
+    wkt::timeout(at, "slow_start_window", window, None).map(|window| SlowStart { window, aggression, least })
 }
 
 fn new_ring(at: &At<'_>, config: &Any) -> Option<Balancing> {
@@ -266,7 +305,7 @@ fn with_locality(at: &At<'_>, policy: LbPolicy, message: &Option<common::Localit
 }
 
 /// Zone-aware routing needs a local cluster, which this release refuses; only switching it off makes sense.
-pub fn zone_aware(at: &At<'_>, enabled: &Option<weir_proto::envoy::r#type::v3::Percent>) {
+pub fn zone_aware(at: &At<'_>, enabled: &Option<Percent>) {
     if wkt::percent(at, "routing_enabled", enabled).is_some_and(|p| p > 0.0) {
         at.field("routing_enabled").unsupported("zone-aware routing");
     }

@@ -7,7 +7,6 @@ use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::live;
-use serde_json::Value;
 use std::net::{IpAddr, SocketAddr};
 use weir_proto::envoy::config::bootstrap::v3 as proto;
 use weir_proto::envoy::config::bootstrap::v3::bootstrap::StaticResources;
@@ -18,8 +17,6 @@ use weir_proto::envoy::config::core::v3 as core;
 pub struct Settings {
     /// This proxy; flags may override it.
     pub node: Node,
-    /// Node metadata as JSON.
-    pub metadata: Value,
     /// Region, zone, sub zone.
     pub locality: [Box<str>; 3],
     /// Where the admin API listens.
@@ -118,8 +115,11 @@ fn identity(message: &core::Node, settings: &mut Settings) {
         listening_addresses: _,
         user_agent_version_type: _,
     } = message;
-    settings.node = Node { id: id.as_str().into(), cluster: cluster.as_str().into() };
-    settings.metadata = metadata.as_ref().map(metadata::structure).unwrap_or_default();
+    settings.node = Node {
+        id: id.as_str().into(),
+        cluster: cluster.as_str().into(),
+        metadata: metadata.as_ref().map(metadata::structure).unwrap_or_default(),
+    };
     if let Some(core::Locality { region, zone, sub_zone }) = locality {
         settings.locality = [region, zone, sub_zone].map(|part| part.as_str().into());
     }

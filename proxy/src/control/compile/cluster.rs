@@ -7,6 +7,7 @@ use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::cluster::{Assignment, Cluster, Discovery, Dns, LbPolicy};
 use crate::model::listener::Keepalive;
+use crate::observe::mesh::Service;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::config::cluster::v3 as proto;
@@ -38,7 +39,7 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
             track_timeout_budgets, track_cluster_stats });
     let name = at.non_empty("name", name).map(Name::from);
     let sockets = transport::upstream(cx, at, transport_socket.as_ref(), transport_socket_matches);
-    let filters = network_filters::upstream(at, filters);
+    let filters = network_filters::upstream(cx, at, filters);
     let dns = discovery::DnsFields {
         refresh: dns_refresh_rate,
         jitter: dns_jitter,
@@ -82,12 +83,15 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
     let (discovery, balancing) = (discovery?, balancing?);
     check_balancing(at, &discovery, &balancing);
     let live = (cx.live)(&own_name);
+    let metadata = metadata::json(metadata);
+    let service = Service::of_cluster(&own_name, metadata.as_deref()).map(Arc::new);
     Some(Arc::new(Cluster {
         stat_name: if alt_stat_name.is_empty() { own_name } else { alt_stat_name.as_str().into() },
         discovery,
         assignment,
         connect_timeout,
         lb: balancing.policy,
+        slow_start: balancing.slow_start,
         panic_threshold: shared.panic,
         fail_traffic_on_panic: shared.fail_traffic || balancing.fail_traffic_on_panic,
         locality_weighted: shared.locality_weighted || balancing.locality_weighted,
@@ -99,7 +103,8 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         keepalive,
         source,
         buffer_limit: wkt::u32_opt(per_connection_buffer_limit_bytes).unwrap_or(BUFFER),
-        metadata: metadata::json(metadata),
+        metadata,
+        service,
         live,
         name: name?,
     }))

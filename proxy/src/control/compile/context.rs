@@ -6,24 +6,18 @@ use crate::base::Name;
 use crate::base::ledger::At;
 use crate::live::cluster::ClusterLive;
 use crate::model::matcher::{Fraction, HeaderMatch, StringMatch, full_match_regex};
+use crate::model::mutation::HeaderAdd;
 use crate::model::plugin::Compile;
 use prost::Message;
 use regex::bytes::Regex;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use weir_proto::envoy::config::core::v3::RuntimeFractionalPercent;
+use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFractionalPercent};
 use weir_proto::envoy::config::route::v3::HeaderMatcher;
 use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
 
-/// Who this proxy is.
-#[derive(Clone, Default, Debug, PartialEq, Eq)]
-pub struct Node {
-    /// Id (`--service-node` or the bootstrap).
-    pub id: Box<str>,
-    /// Cluster (`--service-cluster` or the bootstrap).
-    pub cluster: Box<str>,
-}
+pub use crate::model::plugin::Node;
 
 /// Runtime keys and their values as text, from the static layers.
 pub type Runtime = HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>;
@@ -109,12 +103,22 @@ fn one_line(text: &str) -> String {
 }
 
 impl Compile for Cx<'_> {
+    fn node(&self) -> &Node {
+        self.node
+    }
+
     fn string_match(&self, at: &At<'_>, message: &[u8]) -> Option<StringMatch> {
         matcher::string(self, at, &decoded::<StringMatcher>(at, message)?)
     }
 
     fn header_match(&self, at: &At<'_>, message: &[u8]) -> Option<HeaderMatch> {
         matcher::header(self, at, &decoded::<HeaderMatcher>(at, message)?)
+    }
+
+    fn header_additions(&self, at: &At<'_>, field: &str, messages: &[Vec<u8>]) -> Box<[HeaderAdd]> {
+        let one = |(i, m): (usize, &Vec<u8>)| decoded::<HeaderValueOption>(&at.item(field, i), m);
+        let options: Vec<HeaderValueOption> = messages.iter().enumerate().filter_map(one).collect();
+        super::header_ops::additions(at, field, &options)
     }
 
     fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction> {

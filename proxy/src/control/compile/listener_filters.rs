@@ -11,6 +11,7 @@ use weir_proto::envoy::config::listener::v3::listener_filter::ConfigType;
 use weir_proto::envoy::config::listener::v3::listener_filter_chain_match_predicate::{MatchSet, Rule};
 use weir_proto::envoy::extensions::filters::listener::http_inspector::v3::HttpInspector;
 use weir_proto::envoy::extensions::filters::listener::original_dst::v3::OriginalDst;
+use weir_proto::envoy::extensions::filters::listener::original_src::v3::OriginalSrc;
 use weir_proto::envoy::extensions::filters::listener::proxy_protocol::v3::ProxyProtocol;
 use weir_proto::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use weir_proto::envoy::r#type::v3::Int32Range;
@@ -33,6 +34,7 @@ type CompileFn = fn(&At<'_>, &Any) -> Option<ListenerFilter>;
 const FILTERS: &[(&str, CompileFn)] = &[
     ("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", http_inspector),
     ("envoy.extensions.filters.listener.original_dst.v3.OriginalDst", original_dst),
+    ("envoy.extensions.filters.listener.original_src.v3.OriginalSrc", original_src),
     ("envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol", proxy_protocol),
     ("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", tls_inspector),
 ];
@@ -103,6 +105,12 @@ fn predicate(
 fn original_dst(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
     let OriginalDst {} = wkt::unpack::<OriginalDst>(at, config)?;
     Some(ListenerFilter::OriginalDst)
+}
+
+fn original_src(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {
+    let message = &wkt::unpack::<OriginalSrc>(at, config)?;
+    crate::ledger!(at, message => OriginalSrc { mark } refuse { bind_port });
+    Some(ListenerFilter::OriginalSrc { mark: *mark })
 }
 
 fn http_inspector(at: &At<'_>, config: &Any) -> Option<ListenerFilter> {

@@ -78,10 +78,10 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter, listener: &Name) -> Op
         let message = wkt::unpack::<TcpProxy>(&here, config)?;
         return Some(Compiled::Terminal(Terminal::Tcp(tcp_proxy::tcp_proxy(cx, &here, &message)?)));
     }
-    plugin(&here, name, config, false).map(Compiled::Filter)
+    plugin(cx, &here, name, config, false).map(Compiled::Filter)
 }
 
-fn plugin(at: &At<'_>, name: &str, config: &Any, upstream: bool) -> Option<PluginConfig> {
+fn plugin(cx: &Cx<'_>, at: &At<'_>, name: &str, config: &Any, upstream: bool) -> Option<PluginConfig> {
     let type_name = any::type_name(config);
     let Some(factory) = network::factory(type_name).filter(|f| f.upstream || !upstream) else {
         at.unsupported(&format!("the network filter '{name}' of type '{type_name}'"));
@@ -90,20 +90,20 @@ fn plugin(at: &At<'_>, name: &str, config: &Any, upstream: bool) -> Option<Plugi
     Some(PluginConfig {
         name: name.into(),
         type_name: factory.type_name,
-        config: (factory.config)(at, &config.value)?,
+        config: (factory.config)(cx.node, at, &config.value)?,
         disabled: false,
     })
 }
 
 /// The filters on connections to a cluster.
-pub fn upstream(at: &At<'_>, list: &[ClusterFilter]) -> Box<[PluginConfig]> {
+pub fn upstream(cx: &Cx<'_>, at: &At<'_>, list: &[ClusterFilter]) -> Box<[PluginConfig]> {
     let one = |(i, message): (usize, &ClusterFilter)| {
         let at = &at.item("filters", i);
         crate::ledger!(at, message => ClusterFilter { name, typed_config } refuse { config_discovery });
         at.non_empty("name", name);
         let here = at.field("typed_config");
         let config = typed_struct::open(&here, at.required("typed_config", typed_config.as_ref())?)?;
-        plugin(&here, name, &config, true)
+        plugin(cx, &here, name, &config, true)
     };
     list.iter().enumerate().filter_map(one).collect()
 }

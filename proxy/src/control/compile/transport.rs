@@ -2,13 +2,15 @@
 
 use super::{Cx, metadata, tls, typed_struct, wkt};
 use crate::base::ledger::At;
-use crate::model::transport::{SocketMatch, Tls, UpstreamSocket, UpstreamSockets};
+use crate::model::transport::{ProxyVersion, SocketMatch, Tls, UpstreamSocket, UpstreamSockets};
 use std::collections::HashSet;
 use std::sync::Arc;
 use weir_proto::any;
 use weir_proto::envoy::config::cluster::v3::cluster::TransportSocketMatch;
-use weir_proto::envoy::config::core::v3::TransportSocket;
+use weir_proto::envoy::config::core::v3::proxy_protocol_config::Version;
 use weir_proto::envoy::config::core::v3::transport_socket::ConfigType;
+use weir_proto::envoy::config::core::v3::{ProxyProtocolConfig, TransportSocket};
+use weir_proto::envoy::extensions::transport_sockets::proxy_protocol::v3::ProxyProtocolUpstreamTransport;
 use weir_proto::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use weir_proto::envoy::extensions::transport_sockets::tls::v3::{DownstreamTlsContext, UpstreamTlsContext};
 
@@ -84,6 +86,34 @@ fn upstream_socket(cx: &Cx<'_>, at: &At<'_>, message: &TransportSocket) -> Optio
             .map(Arc::new)
             .map(UpstreamSocket::Tls);
     }
+    if wkt::is::<ProxyProtocolUpstreamTransport>(&config) {
+        return proxy_protocol(cx, &here, &wkt::unpack(&here, &config)?);
+    }
     here.unsupported(&format!("the transport socket '{}'", any::type_name(&config)));
     None
+}
+
+fn proxy_protocol(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &ProxyProtocolUpstreamTransport,
+) -> Option<UpstreamSocket> {
+    crate::ledger!(at, message => ProxyProtocolUpstreamTransport { config, transport_socket }
+        refuse { allow_unspecified_address, tlv_as_pool_key });
+    let mut told = Version::V1;
+    if let Some(message) = config {
+        let here = at.field("config");
+        crate::ledger!(here, message => ProxyProtocolConfig { version } refuse { pass_through_tlvs, added_tlvs });
+        told = wkt::enumeration(&here, "version", *version)?;
+    }
+    let version = match told {
+        Version::V1 => ProxyVersion::V1,
+        Version::V2 => ProxyVersion::V2,
+    };
+    let inner = at.required("transport_socket", transport_socket.as_ref())?;
+    let inner = upstream_socket(cx, &at.field("transport_socket"), inner)?;
+    if matches!(inner, UpstreamSocket::ProxyProtocol(..)) {
+        at.bad("transport_socket", "must not be PROXY protocol again");
+    }
+    Some(UpstreamSocket::ProxyProtocol(version, Box::new(inner)))
 }

@@ -6,6 +6,7 @@ use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::manager::ManagerCell;
 use crate::http::reply::Reply;
 use crate::model::plugin::{FilterOverride, PluginConfig, RouteFilterConfig};
+use crate::observe::record::Record;
 use std::future::poll_fn;
 use std::task::Poll;
 
@@ -16,7 +17,13 @@ struct Running {
 
 /// The running filters of an exchange.
 #[derive(Default)]
-pub struct Chain(Vec<Running>);
+pub struct Chain {
+    all: Vec<Running>,
+    /// Does one look at the bodies?
+    taps: bool,
+    /// Does one want the upstream's metadata?
+    pub wants_upstream: bool,
+}
 
 /// What the levels say of a slot, most specific first.
 fn overrides<'r>(chosen: &Chosen<'r>, slot: &str) -> impl Iterator<Item = &'r FilterOverride> {
@@ -45,12 +52,14 @@ impl Chain {
             let config = overrides(chosen, &slot.name).find_map(|level| level.config.clone());
             Some(Running { filter, config })
         });
-        Chain(running.collect())
+        let all: Vec<Running> = running.collect();
+        let wants_upstream = all.iter().any(|running| running.filter.wants_upstream());
+        Chain { all, taps: false, wants_upstream }
     }
 
     /// Runs the request side; a reply of a filter ends it.
     pub async fn request(&mut self, x: &mut Exchange<'_>, chosen: &Chosen<'_>) -> Result<Option<Reply>, End> {
-        for running in &mut self.0 {
+        for running in &mut self.all {
             let mut step = hook(x, chosen, running, false);
             loop {
                 match step {
@@ -70,17 +79,38 @@ impl Chain {
                 }
             }
         }
+        self.taps = self.all.iter().any(|running| running.filter.taps());
         Ok(None)
+    }
+
+    /// Shows a part of the request's body to the filters that look.
+    pub fn request_data(&mut self, bytes: &[u8]) {
+        if self.taps {
+            self.all.iter_mut().for_each(|running| running.filter.request_data(bytes));
+        }
+    }
+
+    /// Shows a part of the response's body to the filters that look.
+    pub fn response_data(&mut self, bytes: &[u8]) {
+        if self.taps {
+            self.all.iter_mut().for_each(|running| running.filter.response_data(bytes));
+        }
+    }
+
+    /// Tells the filters that the exchange is over.
+    pub fn ended(&mut self, record: &mut Record) {
+        self.all.iter_mut().for_each(|running| running.filter.finish(record));
+        self.all.iter_mut().for_each(|running| running.filter.ended(record));
     }
 
     /// The least rate that a filter holds the response to, in bytes a second.
     pub fn response_rate(&self) -> Option<u64> {
-        self.0.iter().filter_map(|running| running.filter.response_rate()).min()
+        self.all.iter().filter_map(|running| running.filter.response_rate()).min()
     }
 
     /// Runs the response side.
     pub fn response(&mut self, x: &mut Exchange<'_>, _chosen: &Chosen<'_>, head: &mut ResponseHead) {
-        for running in self.0.iter_mut().rev() {
+        for running in self.all.iter_mut().rev() {
             running.filter.response(&mut ResponseContext {
                 request: &x.request.headers,
                 response: head,

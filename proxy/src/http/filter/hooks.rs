@@ -51,7 +51,9 @@ pub struct ResponseContext<'a> {
 /// One filter in one exchange.
 pub trait HttpFilter {
     /// The request head.
-    fn request(&mut self, cx: &mut RequestContext<'_>) -> Step;
+    fn request(&mut self, _cx: &mut RequestContext<'_>) -> Step {
+        Step::Continue
+    }
 
     /// What it waited for is there.
     fn resumed(&mut self, _cx: &mut RequestContext<'_>) -> Step {
@@ -60,6 +62,28 @@ pub trait HttpFilter {
 
     /// The response head, of the upstream or our own.
     fn response(&mut self, _cx: &mut ResponseContext<'_>) {}
+
+    /// Does it look at the bytes of the bodies? Asked when the request's head has passed.
+    fn taps(&self) -> bool {
+        false
+    }
+
+    /// Bytes of the request's body, as they come.
+    fn request_data(&mut self, _bytes: &[u8]) {}
+
+    /// Bytes of the response's body, as they go.
+    fn response_data(&mut self, _bytes: &[u8]) {}
+
+    /// Does it want the upstream's metadata in the record?
+    fn wants_upstream(&self) -> bool {
+        false
+    }
+
+    /// The exchange ends: what other filters may want to know is written down.
+    fn finish(&mut self, _record: &mut Record) {}
+
+    /// The exchange has ended; all filters have finished.
+    fn ended(&mut self, _record: &Record) {}
 
     /// Most response body bytes per second, when this filter limits them.
     fn response_rate(&self) -> Option<u64> {

@@ -8,8 +8,12 @@
 pub mod chain;
 pub mod cors;
 pub mod fault;
+pub mod grpc_stats;
 pub mod hooks;
 pub mod istio_alpn;
+pub mod istio_stats;
+pub mod local_ratelimit;
+pub mod peer_metadata;
 pub mod router;
 
 use crate::base::ledger::At;
@@ -41,7 +45,16 @@ pub struct Factory {
 }
 
 /// Every filter of this release.
-pub const FACTORIES: &[Factory] = &[cors::FACTORY, fault::FACTORY, istio_alpn::FACTORY, router::FACTORY];
+pub const FACTORIES: &[Factory] = &[
+    cors::FACTORY,
+    fault::FACTORY,
+    grpc_stats::FACTORY,
+    istio_alpn::FACTORY,
+    istio_stats::FACTORY,
+    local_ratelimit::FACTORY,
+    peer_metadata::FACTORY,
+    router::FACTORY,
+];
 
 /// The table.
 pub fn factories() -> &'static [Factory] {

@@ -81,6 +81,9 @@ impl Attempt {
         x.record.upstream.transport_failure = None;
         let Some(pool) = plan.pick(x) else { return Err(Outcome::NoHost) };
         x.record.upstream.host = Some(pool.host.address.clone());
+        if x.filters.wants_upstream {
+            x.record.upstream.metadata = pool.host.attributes().metadata.clone();
+        }
         if x.record.upstream.tried.len() < MAX_TRIED {
             x.record.upstream.tried.push(pool.host.address.clone());
         }

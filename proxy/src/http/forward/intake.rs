@@ -33,6 +33,7 @@ impl Plan<'_> {
             }
             BodyEvent::End => (&[][..], true),
         };
+        x.filters.request_data(bytes);
         x.record.bytes_received = x.record.bytes_received.saturating_add(bytes.len() as u64);
         if up.is_none() {
             self.replay.hold(bytes, end);

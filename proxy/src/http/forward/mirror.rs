@@ -7,6 +7,7 @@ use crate::codec::message::{BodyEvent, Data, RequestHead};
 use crate::http::exchange::Exchange;
 use crate::http::prepare::{append_own_address, split_port};
 use crate::model::route_action::{Mirror, MirrorCluster};
+use crate::observe::record::ConnFacts;
 use crate::observe::record::Protocol;
 use crate::observe::stats::cluster as stat;
 use crate::upstream::stream::Wanted;
@@ -57,9 +58,9 @@ fn start(x: &Exchange<'_>, mirror: &Mirror, body: &[u8]) {
     RUNNING.set(RUNNING.get().saturating_add(1));
     cell.stats.inc(stat::WEIR_MIRROR_TOTAL);
     let head = RequestHead { protocol: x.request.protocol, headers, end: body.is_empty() };
-    let body = body.to_vec();
+    let (body, conn) = (body.to_vec(), x.record.conn.clone());
     tokio::task::spawn_local(async move {
-        let result = tokio::time::timeout(LONGEST, deliver(&cell, head, body)).await;
+        let result = tokio::time::timeout(LONGEST, deliver(&cell, &conn, head, body)).await;
         if !matches!(result, Ok(Some(()))) {
             cell.stats.inc(stat::WEIR_MIRROR_DROPPED);
         }
@@ -81,9 +82,9 @@ fn shadow_host(headers: &mut HeaderBlock) {
 }
 
 /// Sends the copy and reads the answer to its end, so that the connection can be used again.
-async fn deliver(cell: &Rc<ClusterCell>, head: RequestHead, body: Vec<u8>) -> Option<()> {
+async fn deliver(cell: &Rc<ClusterCell>, conn: &ConnFacts, head: RequestHead, body: Vec<u8>) -> Option<()> {
     cell.live().ready().await;
-    let pool = cell.pick(None, None)?;
+    let pool = cell.pick(conn, None, None)?;
     let http2 = cell.config().http.is_http2(head.protocol == Protocol::Http2);
     let wanted = Wanted { http2, high: false, fresh: None };
     let mut up = match Upstream::ready(cell, &pool, wanted) {

@@ -73,7 +73,7 @@ impl Plan<'_> {
     /// Picks a host, avoiding what the policy or a replay says.
     pub fn pick(&mut self, x: &Exchange<'_>) -> Option<Rc<HostPool>> {
         if let Discovery::OriginalDst { header, port, .. } = &self.config.discovery {
-            return self.cell.original(original(x, header.as_ref(), *port));
+            return self.cell.original(&x.record.conn, original(x, header.as_ref(), *port));
         }
         let policy = self.retries.policy();
         let previous = !self.tried.is_empty()
@@ -94,10 +94,13 @@ impl Plan<'_> {
             let tried = &self.tried;
             let unwanted =
                 |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
-            self.cell
-                .pick(self.hash, Some(Avoid { unwanted: &unwanted, attempts, priorities: &self.passed_over }))
+            self.cell.pick(
+                &x.record.conn,
+                self.hash,
+                Some(Avoid { unwanted: &unwanted, attempts, priorities: &self.passed_over }),
+            )
         } else {
-            self.cell.pick(self.hash, None)
+            self.cell.pick(&x.record.conn, self.hash, None)
         }?;
         self.tried.push(pool.host.id);
         if frequency.is_some() {

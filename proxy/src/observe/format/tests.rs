@@ -15,6 +15,8 @@ fn at(text: &str) -> Address {
 /// The inbound line of `access-log-lines.txt`.
 pub(crate) fn sample() -> Record {
     let conn = ConnFacts {
+        spoofed: None,
+        inbound: false,
         id: 7,
         direct_remote: at("172.17.0.9:40804"),
         remote: at("172.17.0.9:40804"),

@@ -12,6 +12,8 @@ use std::time::Duration;
 fn record() -> Record {
     let at = |text: &str| Address::Ip(text.parse().unwrap());
     let conn = ConnFacts {
+        spoofed: None,
+        inbound: false,
         id: 1,
         direct_remote: at("10.0.0.1:1"),
         remote: at("10.0.0.1:1"),

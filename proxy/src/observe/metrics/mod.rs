@@ -4,12 +4,14 @@
 //! loads and stores. The tables of names stand in [`crate::observe::stats`].
 
 mod cells;
+mod hand;
 pub mod histogram;
 mod registry;
 mod schema;
 mod snapshot;
 
 pub use cells::Cells;
+pub use hand::at_hand;
 pub use registry::{Registry, SharedGauge, SharedText, Source};
 pub use schema::{CodeTable, Counter, Gauge, Histogram, Schema, sanitized};
 pub use snapshot::{GaugeValue, HistogramValue, Snapshot};

@@ -21,6 +21,9 @@
 //! | [`inspector`] | `tls_inspector.`, `http_inspector.` | workers |
 //! | [`metadata_exchange`] | `metadata_exchange.` | workers |
 //! | [`tls`] | `weir.tls.` | control, workers |
+//! | [`grpc`] | `cluster.<name>.grpc.` | workers |
+//! | [`istio`] | `istiocustom.` | workers |
+//! | [`local_ratelimit`] | `<prefix>.http_local_rate_limit.` | workers |
 //! | [`access_log`] | `access_log_file.` | workers (lines), the log thread |
 
 pub mod access_log;
@@ -32,14 +35,17 @@ pub mod codec_http2;
 pub mod cors;
 pub mod fault;
 pub mod filesystem;
+pub mod grpc;
 pub mod http;
 pub mod inspector;
+pub mod istio;
 pub mod listener;
 pub mod listener_http;
 pub mod listener_manager;
 pub mod listener_worker;
-pub mod proxy_protocol;
+pub mod local_ratelimit;
 pub mod metadata_exchange;
+pub mod proxy_protocol;
 pub mod runtime;
 pub mod server;
 pub mod tcp;

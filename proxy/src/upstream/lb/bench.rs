@@ -46,7 +46,7 @@ impl Bench {
 
     pub fn empty(lb: LbPolicy) -> Self {
         let settings = Settings {
-            policy: policy(&lb),
+            policy: policy(&lb, None),
             panic_threshold: 50,
             fail_traffic_on_panic: false,
             locality_weighted: false,
@@ -104,6 +104,7 @@ pub(crate) fn cluster(name: &str, lb: LbPolicy) -> Cluster {
         assignment: Assignment::default(),
         connect_timeout: Duration::from_secs(5),
         lb,
+        slow_start: None,
         panic_threshold: 50,
         fail_traffic_on_panic: false,
         locality_weighted: false,
@@ -126,5 +127,6 @@ pub(crate) fn cluster(name: &str, lb: LbPolicy) -> Cluster {
         filters: Box::default(),
         buffer_limit: 1 << 20,
         metadata: None,
+        service: None,
     }
 }

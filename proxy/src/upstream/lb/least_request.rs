@@ -51,7 +51,7 @@ impl Balancer for LeastRequest {
 
 impl LeastRequest {
     /// weight / (active + 1)^bias
-    fn weigh(&self, active: Option<u64>, weight: f64) -> f64 {
+    pub(super) fn weigh(&self, active: Option<u64>, weight: f64) -> f64 {
         let busy = active.unwrap_or_default().saturating_add(1) as f64;
         match self.bias {
             0.0 => weight,

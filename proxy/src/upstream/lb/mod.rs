@@ -17,6 +17,7 @@ mod pick;
 mod random;
 mod ring_hash;
 mod round_robin;
+mod slow_start;
 mod twister;
 
 #[cfg(test)]
@@ -28,11 +29,14 @@ pub use crate::live::balance::{Cursor, PickContext};
 pub use pick::pick;
 
 use crate::live::balance::SharedPolicy;
-use crate::model::cluster::LbPolicy;
+use crate::model::cluster::{LbPolicy, SlowStart};
 use std::sync::Arc;
 
 /// The table: the policy that configuration names.
-pub fn policy(lb: &LbPolicy) -> SharedPolicy {
+pub fn policy(lb: &LbPolicy, slow_start: Option<SlowStart>) -> SharedPolicy {
+    if let Some(slow) = slow_start.and_then(|settings| slow_start::around(lb, settings)) {
+        return slow;
+    }
     match lb {
         LbPolicy::RoundRobin => Arc::new(round_robin::RoundRobin),
         LbPolicy::LeastRequest { choices, bias, full_scan } => {

@@ -41,7 +41,8 @@ pub(super) fn weighted(
     weigh: impl Fn(usize, f64) -> f64,
 ) -> Option<usize> {
     let start = || {
-        let weights: Vec<f64> = list.weights.iter().map(|w| f64::from(*w)).collect();
+        let weights = (0..list.hosts.len()).map(|index| weigh(index, f64::from(list.weight(index))));
+        let weights: Vec<f64> = weights.collect();
         Edf::started(&weights, ctx.rng)
     };
     let turn = |edf: &mut Edf| edf.next(|index| weigh(index, f64::from(list.weight(index))));
