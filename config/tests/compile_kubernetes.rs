@@ -301,9 +301,10 @@ spec:
     let said = |what: &str| {
         compiled.diagnostics.iter().any(|one| one.code == "field-not-obeyed" && one.message.contains(what))
     };
-    for what in ["tls", "loadBalancer.warmup", "proxyProtocol"] {
+    for what in ["tls", "proxyProtocol"] {
         assert!(said(what), "nothing is said of {what}: {:#?}", compiled.diagnostics);
     }
+    assert!(!said("warmup"), "slow start is obeyed: {:#?}", compiled.diagnostics);
 }
 
 #[test]

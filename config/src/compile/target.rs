@@ -38,10 +38,6 @@ pub(crate) enum Part {
     ClientCertificates,
     /// The choice of c-ares as resolver.
     CaresResolver,
-    /// `retry_priority` previous_priorities.
-    RetryPriority,
-    /// `slow_start_config`.
-    SlowStart,
     /// PROXY protocol towards the upstream.
     UpstreamProxyProtocol,
     /// `tunneling_config` of the TCP proxy.
@@ -63,8 +59,6 @@ const NOT_IN_WEIR: &[Part] = &[
     Part::RequestIdExtension,
     Part::ClientCertificates,
     Part::CaresResolver,
-    Part::RetryPriority,
-    Part::SlowStart,
     Part::UpstreamProxyProtocol,
     Part::Tunnelling,
 ];

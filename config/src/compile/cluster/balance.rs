@@ -3,10 +3,8 @@
 use weir_proto::envoy::config::cluster::v3 as cluster;
 use weir_proto::envoy::config::core::v3 as core;
 
-use super::super::context::Context;
 use super::super::locality::LocalityPolicy;
 use super::super::policy::Policy;
-use super::super::target::Part;
 use super::super::wire;
 use crate::kinds::load_balancer::{ConsistentHash, LoadBalancer, SimpleLb};
 use cluster::cluster::{LbConfig, LbPolicy, SlowStartConfig};
@@ -17,7 +15,7 @@ const DEFAULT_RING_SIZE: u32 = 1024;
 const DEFAULT_WARMUP_PERCENT: f64 = 10.0;
 
 /// Applies the balancing policy.
-pub(super) fn apply(ctx: &Context<'_>, built: &mut cluster::Cluster, policy: &Policy<'_>) {
+pub(super) fn apply(built: &mut cluster::Cluster, policy: &Policy<'_>) {
     built.lb_policy = LbPolicy::LeastRequest.into();
     let Some(balancer) = policy.load_balancer else {
         return;
@@ -35,7 +33,7 @@ pub(super) fn apply(ctx: &Context<'_>, built: &mut cluster::Cluster, policy: &Po
         }
     }
     .into();
-    let Some(warmup) = slow_start(ctx, balancer) else {
+    let Some(warmup) = slow_start(balancer) else {
         return;
     };
     let is = |policy: LbPolicy| built.lb_policy == i32::from(policy);
@@ -76,19 +74,17 @@ fn apply_hash(built: &mut cluster::Cluster, hash: &ConsistentHash) {
     built.lb_config = Some(LbConfig::RingHashLbConfig(config));
 }
 
-fn slow_start(ctx: &Context<'_>, balancer: &LoadBalancer) -> Option<SlowStartConfig> {
-    let (window, least, aggression, span) = match (&balancer.warmup, &balancer.warmup_duration_secs) {
+fn slow_start(balancer: &LoadBalancer) -> Option<SlowStartConfig> {
+    let (window, least, aggression) = match (&balancer.warmup, &balancer.warmup_duration_secs) {
         (Some(warmup), _) => (
             warmup.duration.value,
             warmup.minimum_percent.as_ref().map(|percent| percent.value),
             warmup.aggression.as_ref().map(|aggression| aggression.value),
-            warmup.span,
         ),
-        (None, Some(window)) => (window.value, None, None, window.span),
+        (None, Some(window)) => (window.value, None, None),
         (None, None) => return None,
     };
-    let consequence = "new endpoints get their full share at once";
-    ctx.has_or_says(Part::SlowStart, "loadBalancer.warmup", consequence, span).then(|| SlowStartConfig {
+    Some(SlowStartConfig {
         slow_start_window: Some(wire::duration(window)),
         aggression: aggression
             .map(|default_value| core::RuntimeDouble { default_value, runtime_key: String::new() }),

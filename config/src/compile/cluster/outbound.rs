@@ -161,7 +161,7 @@ impl<'w> One<'_, 'w> {
         if let Some(outliers) = policy.outliers {
             connections::apply_outliers(ctx, cluster, outliers);
         }
-        balance::apply(ctx, cluster, policy);
+        balance::apply(cluster, policy);
         balance::apply_locality(cluster, locality);
         if let Some(proxy) = policy.proxy_protocol {
             let consequence = "connections begin without a PROXY protocol header";

@@ -5,7 +5,6 @@ use weir_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHost
 use weir_proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
 
 use super::super::context::Context;
-use super::super::target::Part;
 use super::super::wire;
 use crate::diag::Diagnostic;
 use crate::kinds::http_route::HttpRetry;
@@ -52,11 +51,8 @@ pub(super) fn translate(
         Some(false) => policy.retry_host_predicate.clear(),
         None => {}
     }
-    if let Some(remote) = rule.retry_remote_localities.as_ref().filter(|remote| remote.value) {
-        let consequence = "retries go to the localities that the first attempt could go to";
-        if ctx.has_or_says(Part::RetryPriority, "retryRemoteLocalities", consequence, remote.span) {
-            policy.retry_priority = Some(previous_priorities());
-        }
+    if rule.retry_remote_localities.as_ref().is_some_and(|remote| remote.value) {
+        policy.retry_priority = Some(previous_priorities());
     }
     if let Some(interval) = &rule.backoff {
         policy.retry_back_off =

@@ -99,7 +99,9 @@ fn begin<'r>(
     let config = cell.config();
     x.record.upstream.cluster = Some(config.stat_name.clone());
     x.record.upstream.cluster_raw = Some(config.name.clone());
-    x.record.upstream.service.clone_from(&config.service);
+    if x.filters.wants_upstream {
+        x.record.upstream.service.clone_from(&config.service);
+    }
     let as_envoy =
         x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
     let policy = forward.retry.as_ref().or(chosen.virtual_host.retry.as_ref());

@@ -96,7 +96,31 @@ fn share(settings: SlowStart, age: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::bench::{Bench, shares};
+    use super::super::policy;
     use super::*;
+
+    #[test]
+    fn a_new_host_has_the_share_of_its_age() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.unwrap().block_on(async {
+            let settings = SlowStart { window: Duration::from_secs(100), aggression: 1.0, least: 0.1 };
+            for lb in
+                [LbPolicy::RoundRobin, LbPolicy::LeastRequest { choices: 2, bias: 1.0, full_scan: false }]
+            {
+                let mut bench = Bench::empty(lb.clone());
+                bench.settings.policy = policy(&lb, Some(settings));
+                bench.publish(&[1]);
+                tokio::time::advance(Duration::from_secs(50)).await;
+                bench.publish(&[1, 1]);
+                let counts = shares(&bench.picks(600), 2);
+                assert!(counts[1].abs_diff(100) <= 3, "0.1 against 0.5: {counts:?}");
+                tokio::time::advance(Duration::from_secs(100)).await;
+                let counts = shares(&bench.picks(600), 2);
+                assert!(counts[1].abs_diff(300) <= 60, "{counts:?}");
+            }
+        });
+    }
 
     #[test]
     fn the_weight_grows_with_the_age() {
