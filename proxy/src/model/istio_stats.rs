@@ -11,6 +11,9 @@ pub const INTERVAL: Duration = Duration::from_secs(15);
 /// Shortest time between two reports.
 pub const LEAST_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Names of labels.
+pub type LabelNames = Box<[Box<str>]>;
+
 /// What is counted, and how.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -23,7 +26,7 @@ pub struct Config {
     /// Metrics that are not made, by short name (`requests_total`); the empty name stands for all.
     pub dropped: Vec<Box<str>>,
     /// Labels that are left out, by metric; the empty name stands for all.
-    pub left_out: Vec<(Box<str>, Box<[Box<str>]>)>,
+    pub left_out: Vec<(Box<str>, LabelNames)>,
 }
 
 impl Config {

@@ -23,14 +23,15 @@ const PANIC: f64 = 50.0;
 
 /// A cluster.
 pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc<Cluster>> {
-    crate::ledger!(at, message => proto::Cluster { name, alt_stat_name, eds_cluster_config, connect_timeout,
-        per_connection_buffer_limit_bytes, lb_policy, load_assignment, max_requests_per_connection,
-        circuit_breakers, upstream_http_protocol_options, common_http_protocol_options, http_protocol_options,
-        http2_protocol_options, typed_extension_protocol_options, dns_refresh_rate, dns_jitter,
-        dns_failure_refresh_rate, respect_dns_ttl, dns_lookup_family, dns_resolvers, dns_resolution_config,
-        typed_dns_resolver_config, outlier_detection, cleanup_interval, upstream_bind_config,
-        common_lb_config, transport_socket, transport_socket_matches, filters, metadata, protocol_selection, upstream_connection_options,
-        load_balancing_policy, cluster_discovery_type, lb_config }
+    crate::ledger!(at, message => proto::Cluster { name, alt_stat_name, connect_timeout, per_connection_buffer_limit_bytes, lb_policy, load_assignment,
+        max_requests_per_connection, circuit_breakers, upstream_http_protocol_options,
+        common_http_protocol_options, http_protocol_options, http2_protocol_options,
+        typed_extension_protocol_options, outlier_detection, upstream_bind_config, common_lb_config,
+        transport_socket, transport_socket_matches, filters, metadata, protocol_selection,
+        upstream_connection_options, load_balancing_policy, lb_config }
+        elsewhere { eds_cluster_config, dns_refresh_rate, dns_jitter, dns_failure_refresh_rate, respect_dns_ttl,
+            dns_lookup_family, dns_resolvers, dns_resolution_config, typed_dns_resolver_config,
+            cleanup_interval, cluster_discovery_type }
         refuse { transport_socket_matcher, health_checks, use_tcp_for_dns_lookups,
             lb_subset_config, lrs_server, upstream_config, preconnect_policy,
             close_connections_on_host_health_failure, per_connection_buffer_high_watermark_timeout,
@@ -40,24 +41,8 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
     let name = at.non_empty("name", name).map(Name::from);
     let sockets = transport::upstream(cx, at, transport_socket.as_ref(), transport_socket_matches);
     let filters = network_filters::upstream(cx, at, filters);
-    let dns = discovery::DnsFields {
-        refresh: dns_refresh_rate,
-        jitter: dns_jitter,
-        failure: dns_failure_refresh_rate,
-        respect_ttl: *respect_dns_ttl,
-        family: *dns_lookup_family,
-        resolvers: dns_resolvers,
-        resolution: dns_resolution_config,
-        typed: typed_dns_resolver_config,
-    };
-    let kind = discovery::Kind {
-        specifier: cluster_discovery_type.as_ref(),
-        eds: eds_cluster_config.as_ref(),
-        cleanup: cleanup_interval,
-        lb_config: lb_config.as_ref(),
-    };
     let own_name = name.clone().unwrap_or_else(|| "".into());
-    let discovery = discovery::discovery(at, &own_name, &kind, &dns).map(|found| with_resolvers(cx, found));
+    let discovery = discovery_of(cx, at, message, &own_name);
     let shared = common_lb(cx, at, common_lb_config.as_ref());
     let balancing = match load_balancing_policy {
         Some(message) => balancing::new(&at.field("load_balancing_policy"), message),
@@ -108,6 +93,29 @@ pub fn cluster(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster) -> Option<Arc
         live,
         name: name?,
     }))
+}
+
+/// How the cluster finds its hosts.
+// Some of these fields are deprecated and known to control planes all the same.
+#[allow(deprecated)]
+fn discovery_of(cx: &Cx<'_>, at: &At<'_>, message: &proto::Cluster, name: &Name) -> Option<Discovery> {
+    let dns = discovery::DnsFields {
+        refresh: &message.dns_refresh_rate,
+        jitter: &message.dns_jitter,
+        failure: &message.dns_failure_refresh_rate,
+        respect_ttl: message.respect_dns_ttl,
+        family: message.dns_lookup_family,
+        resolvers: &message.dns_resolvers,
+        resolution: &message.dns_resolution_config,
+        typed: &message.typed_dns_resolver_config,
+    };
+    let kind = discovery::Kind {
+        specifier: message.cluster_discovery_type.as_ref(),
+        eds: message.eds_cluster_config.as_ref(),
+        cleanup: &message.cleanup_interval,
+        lb_config: message.lb_config.as_ref(),
+    };
+    discovery::discovery(at, name, &kind, &dns).map(|found| with_resolvers(cx, found))
 }
 
 /// A cluster with names and no resolvers of its own takes the bootstrap's.
