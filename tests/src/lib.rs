@@ -8,6 +8,7 @@ pub mod corpora;
 pub mod law;
 pub mod open;
 pub mod oracle;
+pub mod plane;
 pub mod ports;
 pub mod process;
 pub mod reload;

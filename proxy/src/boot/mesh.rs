@@ -235,6 +235,7 @@ fn update(compiled: &Compiled, in_force: &mut Names, version: u64) -> Update {
     let [clusters, endpoints, listeners, routes] = in_force;
     Update {
         version: version.to_string().into(),
+        sent: None,
         clusters: change(clusters, compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
         endpoints: change(
             endpoints,
@@ -251,5 +252,5 @@ fn change<'a>(in_force: &mut HashSet<Name>, now: impl Iterator<Item = (&'a str, 
     let names: HashSet<Name> = added.iter().map(|resource| resource.name.clone()).collect();
     let removed = in_force.difference(&names).cloned().collect();
     *in_force = names;
-    Change { added, removed }
+    Change { added, removed, ..Change::default() }
 }

@@ -69,7 +69,7 @@ impl View {
         }
     }
 
-    /// Has every name that the process started with been looked up, if only in vain? Requests wait until then.
+    /// Has every name of the bootstrap been looked up, if only in vain? Requests wait until then.
     fn is_initialized(&self) -> bool {
         if self.initialized.load(Ordering::Relaxed) {
             return true;
@@ -87,10 +87,12 @@ impl AdminState for View {
     fn state(&self) -> ServerState {
         if self.failing.load(Ordering::Relaxed) || self.shutdown.is_draining() {
             ServerState::Draining
-        } else if self.is_initialized() {
+        } else if !self.is_initialized() {
+            ServerState::PreInitializing
+        } else if self.control.is_initialised() {
             ServerState::Live
         } else {
-            ServerState::PreInitializing
+            ServerState::Initializing
         }
     }
 
@@ -201,7 +203,7 @@ fn status(cluster: &Cluster) -> ClusterStatus {
         observability_name: cluster.stat_name.to_string(),
         added_via_api: false,
         eds_service_name: match &cluster.discovery {
-            Discovery::Eds(name) if **name != *cluster.name => Some(name.to_string()),
+            Discovery::Eds(pushed) if *pushed.name != *cluster.name => Some(pushed.name.to_string()),
             _ => None,
         },
         thresholds: [thresholds(default), thresholds(high)],

@@ -3,7 +3,9 @@
 use super::state::State;
 use super::store::{Kept, Refused, Table};
 use super::update::Kind;
+use crate::base::Name;
 use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_proto::google::protobuf::Any;
 use weir_proto::{Pool, Secrets, any};
@@ -25,6 +27,8 @@ struct Section {
     type_name: &'static str,
     fixed: &'static str,
     dynamic: &'static str,
+    /// Where resources stand that wait to come into force.
+    warming: &'static str,
     field: &'static str,
 }
 
@@ -34,6 +38,7 @@ const SECTIONS: [Section; 4] = [
         type_name: "envoy.admin.v3.ClustersConfigDump",
         fixed: "static_clusters",
         dynamic: "dynamic_active_clusters",
+        warming: "dynamic_warming_clusters",
         field: "cluster",
     },
     Section {
@@ -41,6 +46,7 @@ const SECTIONS: [Section; 4] = [
         type_name: "envoy.admin.v3.EndpointsConfigDump",
         fixed: "static_endpoint_configs",
         dynamic: "dynamic_endpoint_configs",
+        warming: "dynamic_endpoint_configs",
         field: "endpoint_config",
     },
     Section {
@@ -48,6 +54,7 @@ const SECTIONS: [Section; 4] = [
         type_name: "envoy.admin.v3.ListenersConfigDump",
         fixed: "static_listeners",
         dynamic: "dynamic_listeners",
+        warming: "dynamic_listeners",
         field: "listener",
     },
     Section {
@@ -55,6 +62,7 @@ const SECTIONS: [Section; 4] = [
         type_name: "envoy.admin.v3.RoutesConfigDump",
         fixed: "static_route_configs",
         dynamic: "dynamic_route_configs",
+        warming: "dynamic_route_configs",
         field: "route_config",
     },
 ];
@@ -71,6 +79,7 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
         Err(error) => return json!({ "error": format!("name_regex: {error}") }),
     };
     let printer = Printer { pool, filter };
+    let waiting = &state.force.waiting;
     let mut configs = vec![json!({
         "@type": any::type_url("envoy.admin.v3.BootstrapConfigDump"),
         "bootstrap": printer.bootstrap(bootstrap),
@@ -81,10 +90,10 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
             continue;
         }
         configs.push(match section.kind {
-            Kind::Cluster => printer.section(section, &state.clusters),
-            Kind::Endpoints => printer.section(section, &state.endpoints),
-            Kind::Listener => printer.section(section, &state.listeners),
-            Kind::Route => printer.section(section, &state.routes),
+            Kind::Cluster => printer.section(section, &state.clusters, waiting),
+            Kind::Endpoints => printer.section(section, &state.endpoints, waiting),
+            Kind::Listener => printer.section(section, &state.listeners, waiting),
+            Kind::Route => printer.section(section, &state.routes, waiting),
         });
     }
     match &options.resource {
@@ -125,24 +134,29 @@ impl Printer {
         self.filter.as_ref().is_none_or(|filter| filter.is_match(name.as_bytes()))
     }
 
-    fn section<T>(&self, section: &Section, table: &Table<T>) -> Value {
-        let kept = table.kept.iter().filter(|(name, _)| self.wanted(name));
-        let (fixed, dynamic): (Vec<_>, Vec<_>) = kept.partition(|(_, kept)| kept.fixed);
-        let mut out = Map::new();
-        out.insert("@type".into(), any::type_url(section.type_name).into());
-        let fixed: Vec<Value> = fixed.into_iter().map(|(_, kept)| self.fixed(section, kept)).collect();
-        let mut moving: Vec<Value> = dynamic
-            .into_iter()
-            .map(|(name, kept)| self.dynamic(section, name, Some(kept), table.refused.get(name)))
-            .collect();
+    fn section<T>(&self, section: &Section, table: &Table<T>, waiting: &BTreeSet<(Kind, Name)>) -> Value {
+        let mut parts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+        for (name, kept) in table.kept.iter().filter(|(name, _)| self.wanted(name)) {
+            let warming = waiting.contains(&(section.kind, name.clone()));
+            let (part, value) = match (kept.fixed, warming) {
+                (true, _) => (section.fixed, self.fixed(section, kept)),
+                (false, true) => (section.warming, self.dynamic(section, name, Some((kept, true)), None)),
+                (false, false) => {
+                    let refused = table.refused.get(name);
+                    (section.dynamic, self.dynamic(section, name, Some((kept, false)), refused))
+                }
+            };
+            parts.entry(part).or_default().push(value);
+        }
         let never =
             table.refused.iter().filter(|(name, _)| self.wanted(name) && !table.kept.contains_key(*name));
-        moving.extend(never.map(|(name, refused)| self.dynamic::<T>(section, name, None, Some(refused))));
-        for (part, list) in [(section.fixed, fixed), (section.dynamic, moving)] {
-            if !list.is_empty() {
-                out.insert(part.into(), list.into());
-            }
+        for (name, refused) in never {
+            let value = self.dynamic::<T>(section, name, None, Some(refused));
+            parts.entry(section.dynamic).or_default().push(value);
         }
+        let mut out = Map::new();
+        out.insert("@type".into(), any::type_url(section.type_name).into());
+        out.extend(parts.into_iter().map(|(part, list)| (part.to_owned(), list.into())));
         Value::Object(out)
     }
 
@@ -154,11 +168,11 @@ impl Printer {
         &self,
         section: &Section,
         name: &str,
-        kept: Option<&Kept<T>>,
+        kept: Option<(&Kept<T>, bool)>,
         refused: Option<&Refused>,
     ) -> Value {
         let mut state = Map::new();
-        if let Some(kept) = kept {
+        if let Some((kept, _)) = kept {
             state.insert("version_info".into(), (&*kept.version).into());
             state.insert(section.field.into(), self.resource(section.kind, &kept.body));
             state.insert("last_updated".into(), timestamp(kept.since).into());
@@ -168,8 +182,9 @@ impl Printer {
             Kind::Listener => {
                 let mut out = Map::new();
                 out.insert("name".into(), name.into());
-                if kept.is_some() {
-                    out.insert("active_state".into(), state.into());
+                if let Some((_, warming)) = kept {
+                    let part = if warming { "warming_state" } else { "active_state" };
+                    out.insert(part.into(), state.into());
                 }
                 out
             }

@@ -9,23 +9,32 @@
 //! | [`compile`] | messages to the compiled model |
 //! | [`dns`] | the thread that looks names up |
 //! | `dump` | `/config_dump` |
+//! | `force`, `gaps` | what is in force, what waits to be, and for what |
+//! | `interest` | what is wanted by name |
 //! | `sockets` | listening sockets, opened and handed on |
 //! | `state`, `store` | what is in force, and the bytes it came from |
 //! | `stats` | how many of what are in force |
+//! | `subscriptions` | statistics of what control planes send |
 //! | `thread` | the thread and its handle |
 //! | `update` | what a source brings |
 //! | `workers` | the workers' port |
+//! | `xds` | streams to control planes |
 
 pub mod compile;
 pub mod dns;
 mod dump;
+mod force;
+mod gaps;
+mod interest;
 mod sockets;
 mod state;
 mod stats;
 mod store;
+mod subscriptions;
 mod thread;
 mod update;
 mod workers;
+mod xds;
 
 pub use dump::Options as DumpOptions;
 pub use sockets::{Bound, Opened, Socket};

@@ -1,8 +1,10 @@
-//! The single writer: applies updates, keeps what is refused out, publishes.
+//! The single writer: applies updates, keeps what is refused out.
 
 use super::compile::bootstrap::Settings;
 use super::compile::{Cx, cluster, endpoints, listener, route_config};
 use super::dns::Names;
+use super::force::Force;
+use super::interest::Interest;
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
 use super::store::Table;
@@ -13,15 +15,15 @@ use crate::base::addr::Address;
 use crate::base::ledger::{At, CompileError, Sink};
 use crate::live;
 use crate::model::cluster::{Assignment, Cluster, Discovery};
-use crate::model::http::RouteSource;
-use crate::model::listener::{FilterChain, Listener, Terminal};
+use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
-use crate::model::snapshot::{Published, Snapshot};
-use crate::upstream::hosts;
+use crate::model::snapshot::Published;
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+use tokio::sync::watch;
 
 /// Everything that `control` keeps.
 pub(super) struct State {
@@ -30,37 +32,54 @@ pub(super) struct State {
     pub(super) endpoints: Table<Assignment>,
     pub(super) listeners: Table<Listener>,
     pub(super) routes: Table<RouteConfig>,
-    /// Removed clusters that a published route still names.
-    retired: BTreeMap<Name, Arc<Cluster>>,
+    /// What of them is in force.
+    pub(super) force: Force,
+    /// What is wanted by name.
+    pub(super) interest: watch::Sender<Arc<Interest>>,
+    /// Types whose first answer is waited for, and until when.
+    initial: Vec<(Kind, Option<Instant>)>,
+    /// Has everything come that the process starts with?
+    pub(super) initialised: Arc<AtomicBool>,
     sockets: Sockets,
     /// Looks names up; none until a cluster has names.
     names: Option<Names>,
-    published: Arc<Published>,
-    workers: Arc<dyn Workers>,
-    stats: Stats,
-    version: u64,
+    pub(super) published: Arc<Published>,
+    pub(super) workers: Arc<dyn Workers>,
+    pub(super) stats: Stats,
 }
 
 /// What an update changes, gathered while its resources are judged.
 #[derive(Default)]
-struct Pending {
+pub(super) struct Pending {
     verdicts: Vec<Verdict>,
-    clusters: BTreeSet<Name>,
-    services: HashSet<Name>,
-    handed: Vec<(usize, Opened)>,
-    closed: Vec<(Name, Address)>,
-    publish: bool,
+    /// Accepted, not in force yet.
+    pub(super) accepted: Vec<(Kind, Name)>,
+    /// May they wait?
+    pub(super) waits: bool,
+    /// Clusters that come into force.
+    pub(super) clusters: Vec<Name>,
+    /// Services whose endpoints have changed.
+    pub(super) services: HashSet<Name>,
+    pub(super) handed: Vec<(usize, Opened)>,
+    pub(super) closed: Vec<(Name, Address)>,
+    pub(super) publish: bool,
+    /// The set of clusters in force has changed.
+    pub(super) reindex: bool,
 }
 
 impl Pending {
-    fn clusters_changed(&self) -> bool {
+    fn changes(&self, kind: Kind) -> bool {
         let changed = |v: &Verdict| !matches!(v.result, Ok(Outcome::Unchanged) | Err(_));
-        self.verdicts.iter().any(|v| v.kind == Kind::Cluster && changed(v))
+        self.verdicts.iter().any(|v| v.kind == kind && changed(v))
     }
 
     fn judge(&mut self, kind: Kind, name: Name, result: Result<Outcome, Vec<CompileError>>) {
-        if matches!(result, Ok(Outcome::Added | Outcome::Changed | Outcome::Removed)) {
-            self.publish |= kind != Kind::Endpoints;
+        match result {
+            // Endpoints are no part of the snapshot.
+            _ if kind == Kind::Endpoints => {}
+            Ok(Outcome::Added | Outcome::Changed) => self.accepted.push((kind, name.clone())),
+            Ok(Outcome::Removed) => self.publish = true,
+            Ok(Outcome::Unchanged) | Err(_) => {}
         }
         self.verdicts.push(Verdict { kind, name, result });
     }
@@ -68,43 +87,124 @@ impl Pending {
 
 impl State {
     pub(super) fn new(settings: Settings, published: Arc<Published>, workers: Arc<dyn Workers>) -> Self {
+        let now = Instant::now();
+        let sources =
+            [(Kind::Cluster, &settings.dynamic.clusters), (Kind::Listener, &settings.dynamic.listeners)];
+        let initial = sources.into_iter().filter_map(|(kind, source)| {
+            let source = source.as_ref()?;
+            Some((kind, source.fetch.and_then(|fetch| now.checked_add(fetch))))
+        });
+        let initial = initial.collect();
         State {
             settings,
             clusters: Table::default(),
             endpoints: Table::default(),
             listeners: Table::default(),
             routes: Table::default(),
-            retired: BTreeMap::new(),
+            force: Force::default(),
+            interest: watch::Sender::default(),
+            initial,
+            initialised: Arc::default(),
             sockets: Sockets::default(),
             names: None,
             published,
             workers,
             stats: Stats::new(),
-            version: 0,
         }
     }
 
     /// Applies an update; each resource is judged alone. `fixed`: it is the bootstrap's.
     pub(super) fn apply(&mut self, update: Update, fixed: bool) -> Vec<Verdict> {
-        let Update { version, clusters, endpoints, listeners, routes } = update;
-        let mut pending = Pending::default();
+        let Update { version, sent, clusters, endpoints, listeners, routes } = update;
+        // What the bootstrap names may come over its streams.
+        let waits = sent.is_some() || fixed && self.settings.dynamic.ads.is_some();
+        let mut pending = Pending { waits, ..Pending::default() };
         let origin = Origin { version: &version, fixed };
+        self.give_up(Kind::Endpoints, &endpoints.missing, &mut pending);
+        self.give_up(Kind::Route, &routes.missing, &mut pending);
         self.apply_clusters(clusters, &origin, &mut pending);
         self.apply_endpoints(endpoints, &origin, &mut pending);
         self.apply_routes(routes, &origin, &mut pending);
         self.apply_listeners(listeners, &origin, &mut pending);
         self.sockets.settle();
-        self.warm(&pending);
-        if pending.clusters_changed() {
+        for verdict in &pending.verdicts {
+            self.fill_gap(verdict);
+        }
+        self.initial.retain(|(kind, _)| Some(*kind) != sent);
+        self.finish(&mut pending, Instant::now());
+        if let Some(kind) = sent {
+            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.interest.borrow());
+        }
+        let (clusters, listeners) = (self.clusters.iter().count(), self.listeners.iter().count());
+        self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
+        pending.verdicts
+    }
+
+    /// Brings into force what is ready, and tells everybody.
+    fn finish(&mut self, pending: &mut Pending, now: Instant) {
+        self.settle(pending, now);
+        self.warm(pending);
+        if pending.reindex || pending.changes(Kind::Cluster) {
             self.look_up();
         }
         if pending.publish {
             self.publish();
         }
-        self.hand_over(pending.handed, pending.closed);
-        let (clusters, listeners) = (self.clusters.iter().count(), self.listeners.iter().count());
-        self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
-        pending.verdicts
+        let (handed, closed) = (std::mem::take(&mut pending.handed), std::mem::take(&mut pending.closed));
+        self.hand_over(handed, closed);
+        if pending.publish || pending.changes(Kind::Cluster) || pending.changes(Kind::Listener) {
+            self.look_for_interest();
+        }
+        self.stats.waiting(&self.force.waiting);
+        if self.initial.is_empty() && self.force.waiting.is_empty() {
+            self.initialised.store(true, Ordering::Release);
+        }
+        self.stats.started(self.initialised.load(Ordering::Relaxed));
+    }
+
+    /// When something is to be given up.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let first = self.initial.iter().filter_map(|(_, until)| *until).min();
+        self.force.gaps.next().into_iter().chain(first).min()
+    }
+
+    /// Gives up what has not come in time.
+    pub(super) fn tick(&mut self, now: Instant) {
+        let late = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
+        for (kind, _) in self.initial.iter().filter(|(_, until)| late(until)) {
+            self.stats.timed_out(*kind);
+            tracing::warn!(%kind, "nothing has come within the initial_fetch_timeout; serving without");
+        }
+        self.initial.retain(|(_, until)| !late(until));
+        let ended = self.force.gaps.expire(now);
+        for (kind, name) in &ended {
+            tracing::warn!(%kind, %name, "is named and has not come; whoever names it goes on without");
+        }
+        let services = ended.into_iter().filter(|(kind, _)| *kind == Kind::Endpoints).map(|(_, name)| name);
+        let mut pending = Pending { waits: true, services: services.collect(), ..Pending::default() };
+        self.finish(&mut pending, now);
+    }
+
+    fn give_up(&mut self, kind: Kind, names: &[Name], pending: &mut Pending) {
+        for name in names {
+            self.force.gaps.give_up(kind, name);
+            if kind == Kind::Endpoints {
+                pending.services.insert(name.clone());
+            }
+        }
+    }
+
+    /// What has come is no gap any more; what came and was refused is none that will be filled soon.
+    fn fill_gap(&mut self, verdict: &Verdict) {
+        match verdict.result {
+            Ok(Outcome::Added | Outcome::Changed | Outcome::Unchanged) => {
+                self.force.gaps.close(verdict.kind, &verdict.name);
+            }
+            Err(_) if self.force.gaps.waits(verdict.kind, &verdict.name) => {
+                self.force.gaps.give_up(verdict.kind, &verdict.name);
+            }
+            Ok(Outcome::Removed) | Err(_) => {}
+        }
     }
 
     fn apply_clusters(&mut self, change: Change, origin: &Origin<'_>, pending: &mut Pending) {
@@ -113,8 +213,6 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            self.retired.remove(&name);
-            pending.clusters.insert(name.clone());
             let outcome = self.clusters.accept(resource, value, origin.version, origin.fixed);
             pending.judge(Kind::Cluster, name, Ok(outcome));
         }
@@ -123,9 +221,9 @@ impl State {
                 pending.judge(Kind::Cluster, name, Err(immutable()));
                 continue;
             }
-            if let Some(old) = self.clusters.remove(&name) {
-                self.retired.insert(name.clone(), old);
-            }
+            self.clusters.remove(&name);
+            self.force.remove_cluster(&name);
+            pending.reindex = true;
             pending.judge(Kind::Cluster, name, Ok(Outcome::Removed));
         }
     }
@@ -158,6 +256,7 @@ impl State {
         }
         for name in change.removed {
             self.routes.remove(&name);
+            self.force.remove_route(&name);
             pending.judge(Kind::Route, name, Ok(Outcome::Removed));
         }
     }
@@ -169,7 +268,8 @@ impl State {
                 continue;
             }
             if self.listeners.remove(&name).is_some() {
-                let addresses = self.sockets.part(&name);
+                let mut addresses = self.force.remove_listener(&name);
+                addresses.extend(self.sockets.part(&name));
                 pending.closed.extend(addresses.into_iter().map(|address| (name.clone(), address)));
             }
             pending.judge(Kind::Listener, name, Ok(Outcome::Removed));
@@ -205,8 +305,7 @@ impl State {
             }
             Ok(prepared) => {
                 let (handed, closed) = self.sockets.commit(&name, prepared, self.workers.count());
-                pending.handed.extend(handed);
-                pending.closed.extend(closed.into_iter().map(|address| (name.clone(), address)));
+                self.force.hold(&name, handed, closed);
                 let outcome = self.listeners.accept(resource, value, origin.version, origin.fixed);
                 pending.judge(Kind::Listener, name, Ok(outcome));
             }
@@ -274,104 +373,16 @@ impl State {
 
     /// Tells the thread that looks names up which clusters are in force; starts it for the first one with names.
     fn look_up(&mut self) {
-        let named = self.clusters.iter().any(|(_, c)| matches!(c.discovery, Discovery::Dns(_)));
+        let clusters = &self.force.clusters;
+        let named = clusters.values().any(|c| matches!(c.discovery, Discovery::Dns(_)));
         if named && self.names.is_none() && !self.sockets.dry {
             self.names = Names::start()
                 .inspect_err(|error| tracing::error!(%error, "names cannot be looked up: no thread"))
                 .ok();
         }
         if let Some(names) = &self.names {
-            names.set(self.clusters.iter().map(|(_, cluster)| cluster));
+            names.set(clusters.values());
         }
-    }
-
-    /// Builds the host sets of what changed; a cold cluster stays cold.
-    fn warm(&self, pending: &Pending) {
-        for (name, cluster) in self.clusters.iter() {
-            let changed = pending.clusters.contains(name);
-            if changed {
-                hosts::limit(cluster);
-            }
-            let service =
-                matches!(&cluster.discovery, Discovery::Eds(service) if pending.services.contains(service));
-            let hot = cluster.live.version() != 0;
-            if (changed || service) && hot {
-                self.publish_hosts(cluster);
-            }
-        }
-    }
-
-    /// Makes cold clusters hot that requests wait for.
-    pub(super) fn materialise(&self, asked: &[Arc<live::ClusterLive>]) {
-        for live in asked {
-            let found = self.clusters.get(&live.name).or_else(|| self.retired.get(&live.name));
-            match found {
-                Some(cluster) => self.publish_hosts(cluster),
-                None => tracing::warn!(cluster = %live.name, "a request waits for a cluster that is gone"),
-            }
-        }
-    }
-
-    fn publish_hosts(&self, cluster: &Cluster) {
-        let none = Assignment::default();
-        let assignment = match &cluster.discovery {
-            // The thread that looks the names up publishes them.
-            Discovery::Dns(_) => return,
-            Discovery::Eds(service) => self.endpoints.get(service).map_or(&none, |found| &**found),
-            Discovery::Static | Discovery::OriginalDst { .. } => &cluster.assignment,
-        };
-        hosts::publish(cluster, assignment, &hosts::unresolved);
-    }
-
-    fn publish(&mut self) {
-        self.forget_retired();
-        self.version = self.version.saturating_add(1);
-        let all = |table: &Table<Cluster>| table.iter().map(|(n, c)| (n.clone(), c.clone())).collect();
-        let mut snapshot = Snapshot {
-            version: self.version,
-            listeners: self.listeners.iter().map(|(n, l)| (n.clone(), l.clone())).collect(),
-            addresses: self.addresses(),
-            routes: self.routes.iter().map(|(n, r)| (n.clone(), r.clone())).collect(),
-            clusters: all(&self.clusters),
-            runtime: self.settings.runtime.clone(),
-        };
-        for (name, cluster) in &self.retired {
-            snapshot.clusters.insert(name.clone(), cluster.clone());
-        }
-        let snapshot = Arc::new(snapshot);
-        self.published.publish(snapshot.clone());
-        self.workers.publish(snapshot);
-    }
-
-    /// Which listener is at which address. Where two say the same, the one without a socket of its own counts: the
-    /// other is reached through it.
-    fn addresses(&self) -> HashMap<SocketAddr, Name, foldhash::fast::RandomState> {
-        let mut found: HashMap<SocketAddr, Name, _> = HashMap::default();
-        for (name, listener) in self.listeners.iter() {
-            for address in listener.addresses.iter().filter_map(Address::socket) {
-                if !listener.bind_to_port || !found.contains_key(&address) {
-                    found.insert(address, name.clone());
-                }
-            }
-        }
-        found
-    }
-
-    /// Drops removed clusters that no route in force names any more.
-    fn forget_retired(&mut self) {
-        if self.retired.is_empty() {
-            return;
-        }
-        let mut named: BTreeSet<Name> = BTreeSet::new();
-        for (_, config) in self.routes.iter() {
-            named.extend(route_config::clusters(config));
-        }
-        for (_, listener) in self.listeners.iter() {
-            for chain in listener.chains.iter().chain(&listener.default_chain) {
-                named.extend(clusters_of(chain));
-            }
-        }
-        self.retired.retain(|name, _| named.contains(name));
     }
 
     /// Gives sockets to the workers, after the snapshot that explains them is in force.
@@ -405,16 +416,6 @@ impl State {
     /// Every bound address.
     pub(super) fn bound(&self) -> Vec<Bound> {
         self.sockets.bound()
-    }
-}
-
-fn clusters_of(chain: &FilterChain) -> Vec<Name> {
-    match &chain.terminal {
-        Terminal::Http(manager) => match &manager.routes {
-            RouteSource::Inline(config) => route_config::clusters(config).into_iter().collect(),
-            RouteSource::Named(_) => Vec::new(),
-        },
-        Terminal::Tcp(proxy) => proxy.clusters.iter().map(|(name, _)| name.clone()).collect(),
     }
 }
 

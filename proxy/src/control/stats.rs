@@ -1,13 +1,20 @@
 //! Statistics of the sets of clusters and listeners.
 
+use super::force::Force;
+use super::interest::Interest;
+use super::subscriptions::{CDS, Counted, LDS, Subscriptions, eds, rds};
 use super::update::{Kind, Outcome, Verdict};
+use crate::base::Name;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::{cluster_manager, listener_manager};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// The control thread's counts.
 pub(super) struct Stats {
     clusters: Cells,
     listeners: Cells,
+    pub(super) subscriptions: Arc<Subscriptions>,
 }
 
 impl Stats {
@@ -16,6 +23,7 @@ impl Stats {
         Stats {
             clusters: registry.cells(&cluster_manager::SCHEMA, "cluster_manager."),
             listeners: registry.cells(&listener_manager::SCHEMA, "listener_manager."),
+            subscriptions: Subscriptions::new(),
         }
     }
 
@@ -39,8 +47,70 @@ impl Stats {
             }
         }
         self.clusters.gauge_set(cm::ACTIVE_CLUSTERS, clusters as u64);
-        self.clusters.gauge_set(cm::WARMING_CLUSTERS, 0);
         self.listeners.gauge_set(lm::TOTAL_LISTENERS_ACTIVE, listeners as u64);
-        self.listeners.gauge_set(lm::WORKERS_STARTED, 1);
+    }
+
+    /// How many wait to come into force.
+    pub(super) fn waiting(&self, waiting: &BTreeSet<(Kind, Name)>) {
+        let of = |wanted| {
+            u64::try_from(waiting.iter().filter(|(kind, _)| *kind == wanted).count()).unwrap_or(u64::MAX)
+        };
+        self.clusters.gauge_set(cluster_manager::WARMING_CLUSTERS, of(Kind::Cluster));
+        self.listeners.gauge_set(listener_manager::TOTAL_LISTENERS_WARMING, of(Kind::Listener));
+    }
+
+    /// Is what the process starts with in force?
+    pub(super) fn started(&self, started: bool) {
+        self.listeners.gauge_set(listener_manager::WORKERS_STARTED, u64::from(started));
+    }
+
+    /// Nothing of this type has come in time.
+    pub(super) fn timed_out(&self, kind: Kind) {
+        if let Some(prefix) = whole(kind) {
+            self.subscriptions.count(prefix, Counted::Timeout);
+        }
+    }
+
+    /// What became of what a control plane sent.
+    pub(super) fn judged(
+        &self,
+        kind: Kind,
+        version: &str,
+        verdicts: &[Verdict],
+        force: &Force,
+        interest: &Interest,
+    ) {
+        if let Some(prefix) = whole(kind) {
+            self.judge(prefix, version, !verdicts.iter().any(|verdict| verdict.result.is_err()), true);
+            return;
+        }
+        for Verdict { name, result, .. } in verdicts {
+            let gone = matches!(result, Ok(Outcome::Removed));
+            let one = |prefix: String| match gone {
+                true => self.subscriptions.forget(&prefix),
+                false => self.judge(&prefix, version, result.is_ok(), false),
+            };
+            match kind {
+                Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),
+                _ => interest.routes.get(name).into_iter().for_each(|manager| one(rds(manager, name))),
+            }
+        }
+    }
+
+    fn judge(&self, prefix: &str, version: &str, accepted: bool, keep_text: bool) {
+        self.subscriptions.count(prefix, Counted::Attempt);
+        match accepted {
+            true => self.subscriptions.accept(prefix, version, keep_text),
+            false => self.subscriptions.count(prefix, Counted::Rejected),
+        }
+    }
+}
+
+/// Prefix of a type that is subscribed to as a whole.
+fn whole(kind: Kind) -> Option<&'static str> {
+    match kind {
+        Kind::Cluster => Some(CDS),
+        Kind::Listener => Some(LDS),
+        Kind::Endpoints | Kind::Route => None,
     }
 }

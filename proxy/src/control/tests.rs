@@ -82,6 +82,8 @@ fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
     (running, published, workers)
 }
 
+mod waiting;
+
 fn tcp_listener(name: &str, port: u16, cluster: &str) -> Listener {
     parse(&format!(
         r#"{{name: {name}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}},
@@ -96,11 +98,11 @@ fn resource<M: Message>(name: &str, message: &M) -> Resource {
 }
 
 fn added(list: Vec<Resource>) -> Change {
-    Change { added: list, removed: Vec::new() }
+    Change { added: list, ..Change::default() }
 }
 
 fn removed(name: &str) -> Change {
-    Change { added: Vec::new(), removed: vec![name.into()] }
+    Change { removed: vec![name.into()], ..Change::default() }
 }
 
 #[test]

@@ -6,14 +6,16 @@ use super::sockets::Bound;
 use super::state::State;
 use super::update::{Change, Resource, StartError, Update, Verdict};
 use super::workers::Workers;
+use super::xds::{self, Streams};
 use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
 use crate::live::registry;
 use crate::model::snapshot::Published;
 use prost::Message;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 
@@ -50,6 +52,29 @@ pub struct Start {
 pub struct Control {
     commands: mpsc::Sender<Command>,
     settings: Arc<Settings>,
+    initialised: Arc<AtomicBool>,
+}
+
+fn no_thread(error: std::io::Error) -> StartError {
+    let message = format!("a thread cannot be started: {error}");
+    StartError { errors: vec![CompileError { path: String::new(), message, remedy: None }] }
+}
+
+/// A way in that does not keep the control thread alive.
+#[derive(Clone)]
+pub(super) struct Inlet(mpsc::WeakSender<Command>);
+
+impl Inlet {
+    /// Applies an update and gives a verdict on every resource; none when the control thread has ended.
+    pub(super) async fn apply(&self, update: Update) -> Vec<Verdict> {
+        let (reply, answer) = oneshot::channel();
+        let Some(commands) = self.0.upgrade() else { return Vec::new() };
+        if commands.send(Command::Apply(Box::new(update), reply)).await.is_err() {
+            return Vec::new();
+        }
+        drop(commands);
+        answer.await.unwrap_or_default()
+    }
 }
 
 /// Settings of a bootstrap with the flags' node.
@@ -62,6 +87,8 @@ fn settings(start: &Start) -> (Settings, Vec<CompileError>) {
     if let Some(cluster) = &start.service_cluster {
         settings.node.cluster = cluster.clone();
     }
+    settings.identity.id = settings.node.id.to_string();
+    settings.identity.cluster = settings.node.cluster.to_string();
     (settings, sink.into_errors())
 }
 
@@ -81,8 +108,8 @@ fn static_update(bootstrap: &Bootstrap) -> Update {
         Resource { name, body: message.encode_to_vec(), place: place("listeners", i) }
     });
     Update {
-        clusters: Change { added: clusters.collect(), removed: Vec::new() },
-        listeners: Change { added: listeners.collect(), removed: Vec::new() },
+        clusters: Change { added: clusters.collect(), ..Change::default() },
+        listeners: Change { added: listeners.collect(), ..Change::default() },
         ..Update::default()
     }
 }
@@ -95,25 +122,29 @@ impl Control {
     pub fn start(start: Start) -> Result<(Control, JoinHandle<()>), StartError> {
         let (settings, mut errors) = settings(&start);
         let update = static_update(&start.bootstrap);
-        let mut state = State::new(settings.clone(), start.published, start.workers);
+        let mut state = State::new(settings.clone(), start.published.clone(), start.workers);
         for verdict in state.apply(update, true) {
             errors.extend(verdict.result.err().unwrap_or_default());
         }
+        errors.extend(xds::judge(&settings.dynamic, &state));
         if !errors.is_empty() {
             return Err(StartError { errors });
         }
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let since = SystemTime::now();
         let bytes = start.bootstrap.encode_to_vec();
+        let initialised = state.initialised.clone();
+        let streams = Streams::of(&state);
         let thread = std::thread::Builder::new().name("control".into());
-        let thread = thread.spawn(move || run(state, inbox, &bytes, since)).map_err(|error| StartError {
-            errors: vec![CompileError {
-                path: String::new(),
-                message: format!("the control thread cannot be started: {error}"),
-                remedy: None,
-            }],
-        })?;
-        Ok((Control { commands, settings: Arc::new(settings) }, thread))
+        let thread = thread.spawn(move || run(state, inbox, &bytes, since)).map_err(no_thread)?;
+        let control = Control { commands, settings: Arc::new(settings), initialised };
+        streams.start(&control).map_err(no_thread)?;
+        Ok((control, thread))
+    }
+
+    /// Has everything come, or been given up, that the process starts with?
+    pub fn is_initialised(&self) -> bool {
+        self.initialised.load(Ordering::Acquire)
     }
 
     /// What the bootstrap says of the process.
@@ -127,9 +158,9 @@ impl Control {
         self.ask(|reply| Command::Apply(Box::new(update), reply)).unwrap_or_default()
     }
 
-    /// [`Control::apply`] for a task.
-    pub async fn apply_async(&self, update: Update) -> Vec<Verdict> {
-        self.ask_async(|reply| Command::Apply(Box::new(update), reply)).await.unwrap_or_default()
+    /// A way in for a source that goes on for ever.
+    pub(super) fn inlet(&self) -> Inlet {
+        Inlet(self.commands.downgrade())
     }
 
     /// `/config_dump`; null when the control thread has ended.
@@ -211,6 +242,7 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
     for verdict in state.apply(static_update(&start.bootstrap), true) {
         errors.extend(verdict.result.err().unwrap_or_default());
     }
+    errors.extend(xds::judge(&state.settings.dynamic, &state));
     if errors.is_empty() { Ok(Judge(state)) } else { Err(StartError { errors }) }
 }
 
@@ -234,6 +266,7 @@ async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: 
                 Some(command) => obey(&mut state, command, bootstrap, since),
             },
             asked = registry::asked() => state.materialise(&asked),
+            () = until(state.deadline()) => state.tick(Instant::now()),
             () = tokio::time::sleep(QUIET), if worked => {
                 weir_sys::give_back_memory();
                 worked = false;
@@ -241,6 +274,14 @@ async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: 
             }
         }
         worked = true;
+    }
+}
+
+/// Never ready without a time.
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -73,6 +73,8 @@ pub struct Change {
     pub added: Vec<Resource>,
     /// Gone.
     pub removed: Vec<Name>,
+    /// Asked for, and the source says that there is none: nobody waits for it any longer.
+    pub missing: Vec<Name>,
 }
 
 /// Resources of all types that a source brings at once. What it does not mention stays.
@@ -80,6 +82,9 @@ pub struct Change {
 pub struct Update {
     /// The source's version, shown in `/config_dump`.
     pub version: Box<str>,
+    /// The type that a control plane has sent; what it names and is not there comes later. None: the update is whole,
+    /// and nothing is waited for.
+    pub sent: Option<Kind>,
     /// Clusters.
     pub clusters: Change,
     /// Endpoints of EDS clusters, by service name.
@@ -88,6 +93,20 @@ pub struct Update {
     pub listeners: Change,
     /// Named route configurations.
     pub routes: Change,
+}
+
+impl Update {
+    /// What a control plane has sent of one type.
+    pub fn sent(kind: Kind, version: &str, change: Change) -> Update {
+        let mut update = Update { version: version.into(), sent: Some(kind), ..Update::default() };
+        *match kind {
+            Kind::Cluster => &mut update.clusters,
+            Kind::Endpoints => &mut update.endpoints,
+            Kind::Listener => &mut update.listeners,
+            Kind::Route => &mut update.routes,
+        } = change;
+        update
+    }
 }
 
 /// What became of a resource that was accepted.

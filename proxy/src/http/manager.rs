@@ -73,7 +73,7 @@ impl ManagerCell {
         if self.routes.borrow().0 != version || self.routes.borrow().1.is_none() {
             let found = match &self.config.routes {
                 RouteSource::Inline(routes) => Some(routes.clone()),
-                RouteSource::Named(name) => worker.with_snapshot(|s| s.routes.get(name).cloned()),
+                RouteSource::Named(pushed) => worker.with_snapshot(|s| s.routes.get(&pushed.name).cloned()),
             };
             let mut cached = self.routes.borrow_mut();
             cached.0 = version;

@@ -140,6 +140,11 @@ impl ClusterLive {
         }
     }
 
+    /// Does a request wait for the first host set?
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Acquire)
+    }
+
     /// Makes the cluster cold again: the next request asks for its hosts. Ejections and counters of hosts that
     /// nobody holds are forgotten.
     pub fn cool(&self) {

@@ -3,6 +3,7 @@
 use super::http::{Http1Options, Http2Options};
 use super::listener::Keepalive;
 use super::plugin::PluginConfig;
+use super::pushed::Pushed;
 use super::transport::UpstreamSockets;
 use crate::base::Name;
 use crate::base::addr::Address;
@@ -19,7 +20,7 @@ pub enum Discovery {
     /// As configured.
     Static,
     /// Pushed (EDS), by this service name.
-    Eds(Name),
+    Eds(Pushed),
     /// The addresses of the configured names.
     Dns(Dns),
     /// The address before redirection, or named by a header.

@@ -3,6 +3,7 @@
 use super::matcher::HeaderMatch;
 use super::mutation::HeaderOps;
 use super::plugin::PluginConfig;
+use super::pushed::Pushed;
 use super::route::RouteConfig;
 use crate::base::Name;
 use crate::observe::format::Format;
@@ -73,7 +74,7 @@ pub enum RouteSource {
     /// Part of the listener.
     Inline(Arc<RouteConfig>),
     /// Found by name in the snapshot (RDS).
-    Named(Name),
+    Named(Pushed),
 }
 
 /// HTTP/1 options of one side.

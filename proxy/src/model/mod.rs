@@ -7,6 +7,7 @@ pub mod listener;
 pub mod matcher;
 pub mod mutation;
 pub mod plugin;
+pub mod pushed;
 pub mod retry;
 pub mod route;
 pub mod route_action;

@@ -1,6 +1,7 @@
 //! `Bootstrap`: everything that is no resource of its own.
 
 use super::context::{Node, Runtime};
+use super::source::{self, Dynamic};
 use super::stats::{self, Keep, Tagging};
 use super::{Cx, address, discovery, extensions, metadata, overload, runtime};
 use crate::base::Name;
@@ -35,6 +36,10 @@ pub struct Settings {
     pub keep: Keep,
     /// Paths of what is accepted and not obeyed yet.
     pub not_obeyed: Vec<String>,
+    /// The node as it is told to control planes.
+    pub identity: core::Node,
+    /// Where resources come from.
+    pub dynamic: Dynamic,
 }
 
 /// Runtime key of the global connection limit.
@@ -43,9 +48,9 @@ const MAX_CONNECTIONS_KEY: &str = "overload.global_downstream_max_connections";
 /// The settings. Static resources are compiled apart; here only what surrounds them is judged.
 pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     crate::ledger!(at, message => proto::Bootstrap { node, static_resources, cluster_manager, layered_runtime, admin,
-        overload_manager, dns_resolution_config, typed_dns_resolver_config, stats_config }
+        dynamic_resources, overload_manager, dns_resolution_config, typed_dns_resolver_config, stats_config }
         elsewhere { bootstrap_extensions, stats_sinks }
-        refuse { dynamic_resources, hds_config, header_prefix, use_tcp_for_dns_lookups, fatal_actions, config_sources, default_config_source, default_socket_interface,
+        refuse { hds_config, header_prefix, use_tcp_for_dns_lookups, fatal_actions, config_sources, default_config_source, default_socket_interface,
             certificate_provider_instances, xds_delegate_extension, xds_config_tracker_extension,
             listener_manager }
         note { tracing, application_log_config, flags_path }
@@ -60,7 +65,11 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
         here.refuse("secrets", !secrets.is_empty());
     }
     if let Some(message) = node {
+        settings.identity = message.clone();
         identity(message, &mut settings);
+    }
+    if let Some(message) = dynamic_resources {
+        settings.dynamic = source::dynamic(&at.field("dynamic_resources"), message);
     }
     extensions::extensions(at, &message.bootstrap_extensions);
     extensions::sinks(at, &message.stats_sinks);

@@ -2,11 +2,12 @@
 
 use super::balancing::{self, Balancing, Hashing};
 use super::upstream_http::{self, Deprecated};
-use super::{Cx, address, discovery, endpoints, hcm, metadata, network_filters, outlier, transport, wkt};
+use super::{Cx, address, discovery, endpoints, metadata, network_filters, outlier, source, transport, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::cluster::{Assignment, Cluster, Discovery, Dns, LbPolicy};
 use crate::model::listener::Keepalive;
+use crate::model::pushed::Pushed;
 use crate::observe::mesh::Service;
 use std::sync::Arc;
 use std::time::Duration;
@@ -222,10 +223,13 @@ fn connection_options(at: &At<'_>, message: Option<&proto::UpstreamConnectionOpt
 }
 
 /// EDS endpoints come from whatever feeds this proxy.
-pub fn eds_service(at: &At<'_>, name: &Name, message: Option<&inner::EdsClusterConfig>) -> Option<Name> {
+pub fn eds_service(at: &At<'_>, name: &Name, message: Option<&inner::EdsClusterConfig>) -> Option<Pushed> {
     let message = at.required("eds_cluster_config", message)?;
     let at = &at.field("eds_cluster_config");
     let inner::EdsClusterConfig { eds_config, service_name } = message;
-    hcm::config_source(&at.field("eds_config"), eds_config.as_ref());
-    Some(if service_name.is_empty() { name.clone() } else { service_name.as_str().into() })
+    let fetch = source::pushed(&at.field("eds_config"), eds_config.as_ref());
+    Some(Pushed {
+        name: if service_name.is_empty() { name.clone() } else { service_name.as_str().into() },
+        fetch,
+    })
 }

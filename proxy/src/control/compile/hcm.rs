@@ -1,15 +1,16 @@
 //! `HttpConnectionManager`.
 
-use super::{Cx, access_log, hcm_options as options, http_filters, local_reply, protocol, route_config, wkt};
+use super::{
+    Cx, access_log, hcm_options as options, http_filters, local_reply, protocol, route_config, source, wkt,
+};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::http::filter::router::RouterConfig;
 use crate::model::http::{
     CodecType, ConnectionManager, EscapedSlashes, InternalAddresses, RequestIds, RouteSource, ServerHeader,
 };
+use crate::model::pushed::Pushed;
 use std::time::Duration;
-use weir_proto::envoy::config::core::v3 as core;
-use weir_proto::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3 as proto;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as inner;
 
@@ -195,31 +196,13 @@ fn routes(cx: &Cx<'_>, at: &At<'_>, specifier: Option<&inner::RouteSpecifier>) -
         inner::RouteSpecifier::Rds(message) => {
             let at = &at.field("rds");
             crate::ledger!(at, message => proto::Rds { config_source, route_config_name });
-            self::config_source(&at.field("config_source"), config_source.as_ref());
-            Some(RouteSource::Named(at.non_empty("route_config_name", route_config_name)?.into()))
+            let fetch = source::pushed(&at.field("config_source"), config_source.as_ref());
+            let name = at.non_empty("route_config_name", route_config_name)?.into();
+            Some(RouteSource::Named(Pushed { name, fetch }))
         }
         inner::RouteSpecifier::ScopedRoutes(_) => {
             at.field("scoped_routes").unsupported("scoped routes");
             None
         }
-    }
-}
-
-/// Resources are taken from whatever feeds this proxy; files of their own are not.
-// `path` is deprecated and known to control planes all the same.
-#[expect(deprecated)]
-pub fn config_source(at: &At<'_>, message: Option<&core::ConfigSource>) {
-    let Some(message) = message else { return at.error("must be set") };
-    crate::ledger!(at, message => core::ConfigSource { config_source_specifier }
-        refuse { authorities } ignore { initial_fetch_timeout, resource_api_version });
-    match config_source_specifier {
-        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
-        Some(ConfigSourceSpecifier::ApiConfigSource(_)) => {
-            at.field("api_config_source").error_with("is not supported by this release", "use ads");
-        }
-        Some(ConfigSourceSpecifier::Path(_) | ConfigSourceSpecifier::PathConfigSource(_)) => {
-            at.field("path_config_source").error_with("is not supported by this release", "use ads");
-        }
-        None => at.bad("config_source_specifier", "must be set"),
     }
 }

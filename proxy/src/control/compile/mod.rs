@@ -32,6 +32,7 @@ pub mod route_action;
 pub mod route_config;
 pub mod route_match;
 pub mod runtime;
+pub mod source;
 pub mod stats;
 pub mod tcp_proxy;
 pub mod tls;

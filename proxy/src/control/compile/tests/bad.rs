@@ -85,7 +85,6 @@ pub(super) fn in_route(path: &str) -> String {
 fn bootstrap_fields() {
     for (text, path, piece) in [
         ("header_prefix: x", "header_prefix", "not supported by this release"),
-        ("dynamic_resources: {}", "dynamic_resources", "not supported"),
         ("static_resources: {secrets: [{name: s}]}", "static_resources.secrets", "not supported"),
         (
             "admin: {address: {socket_address: {address: x, port_value: 1}}}",
@@ -130,6 +129,47 @@ fn bootstrap_fields() {
         ),
     ] {
         refused(&format!("{{{text}}}"), path, piece);
+    }
+}
+
+#[test]
+fn control_planes() {
+    let grpc = |fields: &str| format!("dynamic_resources: {{ads_config: {{api_type: GRPC, {fields}}}}}");
+    let service = |fields: &str| grpc(&format!("grpc_services: [{{{fields}}}]"));
+    let place = |path: &str| format!("dynamic_resources.ads_config.{path}");
+    for (text, path, piece) in [
+        (
+            "dynamic_resources: {cds_config: {ads: {}}}".to_owned(),
+            "dynamic_resources.cds_config".to_owned(),
+            "set ads_config",
+        ),
+        (
+            "dynamic_resources: {lds_config: {path_config_source: {path: /x}}}".to_owned(),
+            "dynamic_resources.lds_config.path_config_source".to_owned(),
+            "not supported by this release",
+        ),
+        (
+            "dynamic_resources: {lds_resources_locator: x}".to_owned(),
+            "dynamic_resources.lds_resources_locator".to_owned(),
+            "not supported",
+        ),
+        (grpc(""), place("grpc_services"), "must have one element, has 0"),
+        (
+            "dynamic_resources: {ads_config: {api_type: REST}}".to_owned(),
+            place("api_type"),
+            "use GRPC or DELTA_GRPC",
+        ),
+        (service(""), place("grpc_services[0].target_specifier"), "must be set"),
+        (service("google_grpc: {}"), place("grpc_services[0].google_grpc"), "use envoy_grpc"),
+        (
+            service(
+                "envoy_grpc: {retry_policy: {retry_back_off: {base_interval: 2s, max_interval: 1s}}, cluster_name: p}",
+            ),
+            place("grpc_services[0].envoy_grpc.retry_policy.retry_back_off.max_interval"),
+            "greater than or equal",
+        ),
+    ] {
+        refused(&format!("{{{text}}}"), &path, piece);
     }
 }
 

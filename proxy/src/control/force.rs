@@ -1,0 +1,343 @@
+//! What is in force and what waits to be: valid is acknowledged, warm is published.
+//!
+//! A cluster waits for its endpoints, a route configuration for the clusters that it names, a listener for its route
+//! configurations; each for a bounded time, and meanwhile the version before serves on. What a whole update brings
+//! (the bootstrap without control plane, a folder) waits for nothing.
+
+use super::compile::route_config;
+use super::gaps::Gaps;
+use super::sockets::Opened;
+use super::state::{Pending, State};
+use super::update::Kind;
+use crate::base::Name;
+use crate::base::addr::Address;
+use crate::live;
+use crate::model::cluster::{Assignment, Cluster, Discovery};
+use crate::model::http::RouteSource;
+use crate::model::listener::{FilterChain, Listener, Terminal};
+use crate::model::pushed::Pushed;
+use crate::model::route::RouteConfig;
+use crate::model::snapshot::{ByName, Snapshot};
+use crate::upstream::hosts;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long a route waits for a cluster that nobody has heard of (DESIGN 2.3).
+const UNKNOWN: Duration = Duration::from_secs(2);
+
+/// In force, and waiting.
+#[derive(Default)]
+pub(super) struct Force {
+    pub(super) listeners: ByName<Listener>,
+    routes: ByName<RouteConfig>,
+    pub(super) clusters: ByName<Cluster>,
+    /// Removed clusters that a route in force still names.
+    retired: BTreeMap<Name, Arc<Cluster>>,
+    /// Accepted and not in force yet.
+    pub(super) waiting: BTreeSet<(Kind, Name)>,
+    /// Sockets of listeners that wait.
+    held: BTreeMap<Name, Batch>,
+    pub(super) gaps: Gaps,
+    /// Clusters in force by the service that brings their endpoints.
+    services: HashMap<Name, Vec<Name>>,
+    version: u64,
+}
+
+/// Sockets to hand to the workers, and addresses that they are to close.
+#[derive(Default)]
+pub(super) struct Batch {
+    handed: Vec<(usize, Opened)>,
+    closed: Vec<Address>,
+}
+
+impl Force {
+    /// Sockets of a listener, to be handed on when it is in force.
+    pub(super) fn hold(&mut self, name: &Name, handed: Vec<(usize, Opened)>, closed: Vec<Address>) {
+        let batch = self.held.entry(name.clone()).or_default();
+        for address in closed {
+            let before = batch.handed.len();
+            batch.handed.retain(|(_, opened)| opened.address != address);
+            // What was never handed out needs no closing.
+            if batch.handed.len() == before {
+                batch.closed.push(address);
+            }
+        }
+        batch.handed.extend(handed);
+    }
+
+    /// A listener is gone: gives the addresses that the workers are to close.
+    pub(super) fn remove_listener(&mut self, name: &Name) -> Vec<Address> {
+        self.listeners.remove(name);
+        self.waiting.remove(&(Kind::Listener, name.clone()));
+        self.held.remove(name).map(|batch| batch.closed).unwrap_or_default()
+    }
+
+    pub(super) fn remove_route(&mut self, name: &Name) {
+        self.routes.remove(name);
+        self.waiting.remove(&(Kind::Route, name.clone()));
+    }
+
+    pub(super) fn remove_cluster(&mut self, name: &Name) {
+        self.waiting.remove(&(Kind::Cluster, name.clone()));
+        if let Some(old) = self.clusters.remove(name) {
+            self.retired.insert(name.clone(), old);
+        }
+    }
+
+    /// A cluster in force, or one that is gone and still used.
+    fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(name).or_else(|| self.retired.get(name))
+    }
+
+    fn index_services(&mut self) {
+        self.services.clear();
+        for (name, cluster) in &self.clusters {
+            if let Discovery::Eds(pushed) = &cluster.discovery {
+                self.services.entry(pushed.name.clone()).or_default().push(name.clone());
+            }
+        }
+    }
+
+    /// Statistics' names of the clusters that a service feeds.
+    pub(super) fn fed_by(&self, service: &str) -> impl Iterator<Item = &Name> {
+        let names = self.services.get(service).into_iter().flatten();
+        names.filter_map(|name| self.clusters.get(name)).map(|cluster| &cluster.stat_name)
+    }
+
+    /// Is there, or is waited for no more?
+    fn settled(&self, kind: Kind, name: &Name, there: bool) -> bool {
+        there || !(self.gaps.waits(kind, name) || self.waiting.contains(&(kind, name.clone())))
+    }
+
+    fn have_clusters(&self, names: impl IntoIterator<Item = Name>) -> bool {
+        names.into_iter().all(|name| self.settled(Kind::Cluster, &name, self.cluster(&name).is_some()))
+    }
+
+    /// Which listener is at which address. Where two say the same, the one without a socket of its own counts: the
+    /// other is reached through it.
+    fn addresses(&self) -> HashMap<SocketAddr, Name, foldhash::fast::RandomState> {
+        let mut found: HashMap<SocketAddr, Name, _> = HashMap::default();
+        for (name, listener) in &self.listeners {
+            for address in listener.addresses.iter().filter_map(Address::socket) {
+                if !listener.bind_to_port || !found.contains_key(&address) {
+                    found.insert(address, name.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// Drops removed clusters that no route in force names any more.
+    fn forget_retired(&mut self) {
+        if self.retired.is_empty() {
+            return;
+        }
+        let mut named: BTreeSet<Name> = BTreeSet::new();
+        for config in self.routes.values() {
+            named.extend(route_config::clusters(config));
+        }
+        for listener in self.listeners.values() {
+            named.extend(clusters_of(listener));
+        }
+        self.retired.retain(|name, _| named.contains(name));
+    }
+}
+
+impl State {
+    /// Notes what an accepted resource names and is not there.
+    fn open_gaps(&mut self, kind: Kind, name: &Name, now: Instant) {
+        let gaps = &mut self.force.gaps;
+        let mut unknown: Vec<Name> = Vec::new();
+        match kind {
+            Kind::Cluster => {
+                if let Some(Discovery::Eds(Pushed { name, fetch })) =
+                    self.clusters.get(name).map(|c| &c.discovery)
+                    && !self.endpoints.has(name)
+                {
+                    gaps.open(Kind::Endpoints, name, *fetch, now);
+                }
+            }
+            Kind::Route => {
+                unknown.extend(self.routes.get(name).map(|c| route_config::clusters(c)).into_iter().flatten())
+            }
+            Kind::Listener => {
+                let Some(listener) = self.listeners.get(name) else { return };
+                for Pushed { name, fetch } in routes_of(listener) {
+                    if !self.routes.has(name) {
+                        gaps.open(Kind::Route, name, *fetch, now);
+                    }
+                }
+                unknown.extend(clusters_of(listener));
+            }
+            Kind::Endpoints => {}
+        }
+        for name in unknown.iter().filter(|name| !self.clusters.has(name)) {
+            gaps.open(Kind::Cluster, name, Some(UNKNOWN), now);
+        }
+    }
+
+    fn is_ready(&self, kind: Kind, name: &Name) -> bool {
+        let force = &self.force;
+        match kind {
+            Kind::Cluster => match self.clusters.get(name).map(|c| &c.discovery) {
+                Some(Discovery::Eds(pushed)) => !force.gaps.waits(Kind::Endpoints, &pushed.name),
+                _ => true,
+            },
+            Kind::Route => {
+                self.routes.get(name).is_none_or(|c| force.have_clusters(route_config::clusters(c)))
+            }
+            Kind::Listener => self.listeners.get(name).is_none_or(|listener| {
+                let there = |name: &Name| force.routes.contains_key(name);
+                routes_of(listener).all(|route| force.settled(Kind::Route, &route.name, there(&route.name)))
+                    && force.have_clusters(clusters_of(listener))
+            }),
+            Kind::Endpoints => true,
+        }
+    }
+
+    /// Puts in force what is ready of what was accepted now and before.
+    pub(super) fn settle(&mut self, pending: &mut Pending, now: Instant) {
+        for (kind, name) in std::mem::take(&mut pending.accepted) {
+            if pending.waits {
+                self.open_gaps(kind, &name, now);
+                self.force.waiting.insert((kind, name));
+            } else {
+                self.enforce(kind, name, pending);
+            }
+        }
+        for wanted in [Kind::Cluster, Kind::Route, Kind::Listener] {
+            let waiting = self.force.waiting.iter().filter(|(kind, _)| *kind == wanted);
+            let ready: Vec<Name> = waiting
+                .filter(|(kind, name)| self.is_ready(*kind, name))
+                .map(|(_, name)| name.clone())
+                .collect();
+            for name in ready {
+                self.enforce(wanted, name, pending);
+            }
+        }
+        if pending.reindex {
+            self.force.index_services();
+        }
+    }
+
+    fn enforce(&mut self, kind: Kind, name: Name, pending: &mut Pending) {
+        let force = &mut self.force;
+        pending.publish = true;
+        match kind {
+            Kind::Cluster => {
+                if let Some(cluster) = self.clusters.get(&name) {
+                    force.retired.remove(&name);
+                    force.clusters.insert(name.clone(), cluster.clone());
+                    pending.clusters.push(name.clone());
+                    pending.reindex = true;
+                }
+            }
+            Kind::Route => {
+                if let Some(config) = self.routes.get(&name) {
+                    force.routes.insert(name.clone(), config.clone());
+                }
+            }
+            Kind::Listener => {
+                if let Some(listener) = self.listeners.get(&name) {
+                    force.listeners.insert(name.clone(), listener.clone());
+                }
+                if let Some(batch) = force.held.remove(&name) {
+                    pending.closed.extend(batch.closed.into_iter().map(|address| (name.clone(), address)));
+                    pending.handed.extend(batch.handed);
+                }
+            }
+            Kind::Endpoints => {}
+        }
+        force.waiting.remove(&(kind, name));
+    }
+
+    /// Builds the host sets of what changed; a cold cluster stays cold unless requests wait for it.
+    pub(super) fn warm(&self, pending: &Pending) {
+        let of_services = pending.services.iter().filter_map(|service| self.force.services.get(service));
+        for name in &pending.clusters {
+            self.force.clusters.get(name).into_iter().for_each(|cluster| hosts::limit(cluster));
+        }
+        let names: BTreeSet<&Name> = pending.clusters.iter().chain(of_services.flatten()).collect();
+        for cluster in names.into_iter().filter_map(|name| self.force.clusters.get(name)) {
+            if cluster.live.version() != 0 || cluster.live.is_asked() {
+                self.publish_hosts(cluster);
+            }
+        }
+    }
+
+    /// Makes cold clusters hot that requests wait for.
+    pub(super) fn materialise(&self, asked: &[Arc<live::ClusterLive>]) {
+        for live in asked {
+            match self.force.cluster(&live.name) {
+                Some(cluster) => self.publish_hosts(cluster),
+                None => tracing::warn!(cluster = %live.name, "a request waits for a cluster that is gone"),
+            }
+        }
+    }
+
+    fn publish_hosts(&self, cluster: &Cluster) {
+        let none = Assignment::default();
+        let assignment = match &cluster.discovery {
+            // The thread that looks the names up publishes them.
+            Discovery::Dns(_) => return,
+            // Published when they have come; requests wait.
+            Discovery::Eds(pushed) if self.force.gaps.waits(Kind::Endpoints, &pushed.name) => return,
+            Discovery::Eds(pushed) => self.endpoints.get(&pushed.name).map_or(&none, |found| &**found),
+            Discovery::Static | Discovery::OriginalDst { .. } => &cluster.assignment,
+        };
+        hosts::publish(cluster, assignment, &hosts::unresolved);
+    }
+
+    pub(super) fn publish(&mut self) {
+        let force = &mut self.force;
+        force.forget_retired();
+        force.version = force.version.saturating_add(1);
+        let mut snapshot = Snapshot {
+            version: force.version,
+            listeners: force.listeners.clone(),
+            addresses: force.addresses(),
+            routes: force.routes.clone(),
+            clusters: force.clusters.clone(),
+            runtime: self.settings.runtime.clone(),
+        };
+        for (name, cluster) in &force.retired {
+            snapshot.clusters.insert(name.clone(), cluster.clone());
+        }
+        let snapshot = Arc::new(snapshot);
+        self.published.publish(snapshot.clone());
+        self.workers.publish(snapshot);
+    }
+}
+
+fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {
+    listener.chains.iter().chain(&listener.default_chain).map(|chain| &**chain)
+}
+
+/// Route configurations that a listener takes by name.
+pub(super) fn routes_of(listener: &Listener) -> impl Iterator<Item = &Pushed> {
+    chains(listener).filter_map(|chain| match &chain.terminal {
+        Terminal::Http(manager) => match &manager.routes {
+            RouteSource::Named(pushed) => Some(pushed),
+            RouteSource::Inline(_) => None,
+        },
+        Terminal::Tcp(_) => None,
+    })
+}
+
+/// Clusters that a listener names itself.
+fn clusters_of(listener: &Listener) -> Vec<Name> {
+    let mut all = Vec::new();
+    for chain in chains(listener) {
+        match &chain.terminal {
+            Terminal::Http(manager) => {
+                if let RouteSource::Inline(config) = &manager.routes {
+                    all.extend(route_config::clusters(config));
+                }
+            }
+            Terminal::Tcp(proxy) => all.extend(proxy.clusters.iter().map(|(name, _)| name.clone())),
+        }
+    }
+    all
+}

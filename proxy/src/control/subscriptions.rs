@@ -1,0 +1,175 @@
+//! Statistics of subscriptions, under Envoy's names: `cluster_manager.cds.`, `listener_manager.lds.`,
+//! `cluster.<name>.` (EDS), `http.<prefix>.rds.<name>.`, and `control_plane.` of each stream.
+
+use crate::observe::metrics::{Registry, Snapshot, Source, sanitized};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+use xxhash_rust::xxh64::xxh64;
+
+/// Prefix of CDS.
+pub(super) const CDS: &str = "cluster_manager.cds.";
+/// Prefix of LDS.
+pub(super) const LDS: &str = "listener_manager.lds.";
+
+/// Prefix of the endpoints of a cluster.
+pub(super) fn eds(cluster: &str) -> String {
+    format!("cluster.{}.", sanitized(cluster))
+}
+
+/// Prefix of a route configuration.
+pub(super) fn rds(manager: &str, name: &str) -> String {
+    format!("http.{}.rds.{}.", sanitized(manager), sanitized(name))
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// A response was asked for.
+    Attempt,
+    /// Accepted.
+    Success,
+    /// The stream failed.
+    Failure,
+    /// Refused, wholly or in part.
+    Rejected,
+    /// The source says that there is none.
+    Empty,
+    /// Not there in time.
+    Timeout,
+}
+
+/// Of one subscription.
+#[derive(Debug, Default)]
+struct Counts {
+    by_kind: [u64; 6],
+    /// Milliseconds since 1970.
+    updated: u64,
+    version: u64,
+    /// Empty for subscriptions by name: of those only the hash is kept.
+    text: Box<str>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    subscriptions: BTreeMap<Box<str>, Counts>,
+    /// Is the stream with this prefix open?
+    planes: BTreeMap<Box<str>, bool>,
+}
+
+/// All of them; told when somebody looks.
+#[derive(Debug, Default)]
+pub(super) struct Subscriptions(Mutex<Inner>);
+
+const NAMES: [(Counted, &str); 6] = [
+    (Counted::Attempt, "update_attempt"),
+    (Counted::Success, "update_success"),
+    (Counted::Failure, "update_failure"),
+    (Counted::Rejected, "update_rejected"),
+    (Counted::Empty, "update_empty"),
+    (Counted::Timeout, "init_fetch_timeout"),
+];
+
+impl Subscriptions {
+    /// None yet; told by the process's registry as long as it is held.
+    pub(super) fn new() -> Arc<Self> {
+        let all = Arc::new(Self::default());
+        let source: Arc<dyn Source> = all.clone();
+        Registry::global().add_source(Arc::downgrade(&source));
+        all
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts for the subscription with this prefix.
+    pub(super) fn count(&self, prefix: &str, what: Counted) {
+        let mut inner = self.inner();
+        if !inner.subscriptions.contains_key(prefix) {
+            inner.subscriptions.insert(prefix.into(), Counts::default());
+        }
+        let Some(counts) = inner.subscriptions.get_mut(prefix) else { return };
+        if let Some(count) = counts.by_kind.get_mut(what as usize) {
+            *count = count.wrapping_add(1);
+        }
+    }
+
+    /// An update of this version was accepted.
+    pub(super) fn accept(&self, prefix: &str, version: &str, keep_text: bool) {
+        self.count(prefix, Counted::Success);
+        if let Some(counts) = self.inner().subscriptions.get_mut(prefix) {
+            counts.updated = now();
+            counts.version = xxh64(version.as_bytes(), 0);
+            if keep_text {
+                counts.text = version.into();
+            }
+        }
+    }
+
+    /// Forgets a subscription that is no more.
+    pub(super) fn forget(&self, prefix: &str) {
+        self.inner().subscriptions.remove(prefix);
+    }
+
+    /// The state of a stream.
+    pub(super) fn connected(&self, prefix: &str, connected: bool) {
+        self.inner().planes.insert(prefix.into(), connected);
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Source for Subscriptions {
+    fn collect(&self, into: &mut Snapshot) {
+        let inner = self.inner();
+        for (prefix, counts) in &inner.subscriptions {
+            for ((_, name), count) in NAMES.iter().zip(counts.by_kind) {
+                into.counter(&format!("{prefix}{name}"), count);
+            }
+            if counts.updated > 0 {
+                into.gauge(&format!("{prefix}update_time"), counts.updated);
+                into.gauge(&format!("{prefix}version"), counts.version);
+            }
+            if !counts.text.is_empty() {
+                into.text(&format!("{prefix}version_text"), &*counts.text);
+            }
+        }
+        for (prefix, connected) in &inner.planes {
+            into.gauge(&format!("{prefix}connected_state"), u64::from(*connected));
+            into.gauge(&format!("{prefix}pending_requests"), 0);
+            into.counter(&format!("{prefix}rate_limit_enforced"), 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_envoys() {
+        let all = Subscriptions::default();
+        all.count(CDS, Counted::Attempt);
+        all.accept(CDS, "7", true);
+        all.accept(&eds("a:b"), "7", false);
+        all.count(&rds("in", "http.80"), Counted::Rejected);
+        all.connected("control_plane.", true);
+        let mut seen = Snapshot::default();
+        all.collect(&mut seen);
+        assert_eq!(seen.counters.get("cluster_manager.cds.update_success"), Some(&1));
+        assert_eq!(seen.counters.get("cluster_manager.cds.update_rejected"), Some(&0));
+        assert_eq!(seen.texts.get("cluster_manager.cds.version_text").map(String::as_str), Some("7"));
+        assert_eq!(seen.counters.get("cluster.a_b.update_success"), Some(&1));
+        assert!(!seen.texts.contains_key("cluster.a_b.version_text"));
+        assert_eq!(seen.counters.get("http.in.rds.http.80.update_rejected"), Some(&1));
+        assert_eq!(seen.gauges.get("control_plane.connected_state").map(|g| g.value), Some(1));
+        all.forget(CDS);
+        let mut seen = Snapshot::default();
+        all.collect(&mut seen);
+        assert!(!seen.counters.contains_key("cluster_manager.cds.update_success"));
+    }
+}

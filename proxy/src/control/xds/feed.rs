@@ -1,0 +1,143 @@
+//! One stream as a source of updates.
+
+use super::super::interest::Interest;
+use super::super::subscriptions::{CDS, Counted, LDS, Subscriptions};
+use super::super::thread::Inlet;
+use super::super::update::{Change, Kind, Resource, Update, Verdict};
+use crate::base::Name;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::watch;
+use weir_xds::{CLUSTER, ENDPOINTS, Event, Incoming, LISTENER, ROUTE, Refusal, ResourceType, Sink, Wanted};
+
+/// Most refused resources of one response that are logged one by one.
+const MAX_LOGGED: usize = 20;
+
+/// Hands on what a stream brings, and tells it what is wanted.
+pub(super) struct Feed {
+    inlet: Inlet,
+    interest: watch::Receiver<Arc<Interest>>,
+    stats: Arc<Subscriptions>,
+    types: Vec<&'static ResourceType>,
+    /// Prefix of `control_plane.` in statistics.
+    plane: String,
+    cluster: Name,
+    /// Has the stream been told what is wanted?
+    told: bool,
+    /// The last failure, so that one that goes on is logged once.
+    failure: String,
+}
+
+impl Feed {
+    pub(super) fn new(
+        inlet: Inlet,
+        interest: watch::Receiver<Arc<Interest>>,
+        stats: Arc<Subscriptions>,
+        types: &[(&'static ResourceType, bool)],
+        prefix: &str,
+        cluster: Name,
+    ) -> Feed {
+        let plane = format!("{prefix}control_plane.");
+        stats.connected(&plane, false);
+        let types = types.iter().map(|(kind, _)| *kind).collect();
+        Feed { inlet, interest, stats, types, plane, cluster, told: false, failure: String::new() }
+    }
+
+    /// The cluster of the servers.
+    pub(super) fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// Counts for the types that are subscribed to as a whole.
+    fn count(&self, what: Counted) {
+        for (kind, prefix) in [(&CLUSTER, CDS), (&LISTENER, LDS)] {
+            if self.types.contains(&kind) {
+                self.stats.count(prefix, what);
+            }
+        }
+    }
+
+    fn lost(&mut self, why: &str, open: bool) {
+        self.stats.connected(&self.plane, false);
+        self.count(Counted::Failure);
+        let cluster = &*self.cluster;
+        if open || self.failure != why {
+            tracing::warn!(
+                cluster,
+                "the stream to the control plane is gone: {why}; what it brought stays in force"
+            );
+        } else {
+            tracing::debug!(cluster, "no stream to the control plane: {why}");
+        }
+        self.failure = why.to_owned();
+    }
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a Name>) -> BTreeSet<Box<str>> {
+    names.map(|name| Box::from(&**name)).collect()
+}
+
+fn change(incoming: Incoming) -> Change {
+    let names = |list: Vec<Box<str>>| list.into_iter().map(Name::from).collect();
+    Change {
+        added: incoming.added.into_iter().map(|r| Resource::new(r.name, r.body)).collect(),
+        removed: names(incoming.removed),
+        missing: names(incoming.missing),
+    }
+}
+
+fn refusal(verdict: Verdict) -> Option<Refusal> {
+    let errors = verdict.result.err()?;
+    let why = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    Some(Refusal { name: Box::from(&*verdict.name), why })
+}
+
+impl Sink for Feed {
+    async fn apply(&mut self, incoming: Incoming) -> Vec<Refusal> {
+        let Some(kind) = Kind::of(incoming.kind.name) else { return Vec::new() };
+        let early = incoming.refused.clone();
+        let version = incoming.version.clone();
+        let verdicts = self.inlet.apply(Update::sent(kind, &version, change(incoming))).await;
+        let refused: Vec<Refusal> = verdicts.into_iter().filter_map(refusal).collect();
+        let all = early.iter().chain(&refused);
+        for Refusal { name, why } in all.clone().take(MAX_LOGGED) {
+            tracing::warn!(%kind, %name, %version, "refused: {why}; the version before, if any, stays in force");
+        }
+        let more = all.count().saturating_sub(MAX_LOGGED);
+        if more > 0 {
+            tracing::warn!(%kind, %version, "{more} more refused");
+        }
+        refused
+    }
+
+    fn wanted(&mut self) -> Option<Wanted> {
+        if self.told && !self.interest.has_changed().unwrap_or(false) {
+            return None;
+        }
+        self.told = true;
+        let interest = self.interest.borrow_and_update().clone();
+        let all = [(&ENDPOINTS, names(interest.services.iter())), (&ROUTE, names(interest.routes.keys()))];
+        Some(all.into_iter().filter(|(kind, _)| self.types.contains(kind)).collect())
+    }
+
+    async fn changed(&mut self) {
+        if self.interest.changed().await.is_err() {
+            // The control thread has ended.
+            std::future::pending::<()>().await;
+        }
+        self.told = false;
+    }
+
+    fn note(&mut self, event: Event<'_>) {
+        match event {
+            Event::Attempt => self.count(Counted::Attempt),
+            Event::Connected => {
+                self.stats.connected(&self.plane, true);
+                self.failure.clear();
+                tracing::info!(cluster = &*self.cluster, "the stream to the control plane is open");
+            }
+            Event::Lost { why, open, .. } => self.lost(why, open),
+            Event::Unasked(url) => tracing::debug!(url, "a type that nobody asked for"),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! A control plane for tests: an xDS server in both dialects, aggregated and one stream per type, whose resources a
+//! test changes at will, and which can go away and come back.
+
+mod build;
+mod serve;
+mod topic;
+
+pub use build::{assignment, cluster, listener, route};
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use prost::Message;
+use tokio::sync::{oneshot, watch};
+use weir_proto::google::protobuf::Any;
+use weir_xds::ResourceType;
+
+/// A resource and its version.
+pub type Held = (String, Any);
+
+/// What the server has, and what clients have told it.
+#[derive(Default)]
+struct World {
+    resources: BTreeMap<&'static str, BTreeMap<String, Held>>,
+    /// Types that are held back.
+    silent: BTreeSet<&'static str>,
+    version: u64,
+    told: Told,
+}
+
+/// What clients have told, and what they were sent.
+#[derive(Default, Clone, Debug)]
+pub struct Told {
+    /// Streams opened.
+    pub streams: usize,
+    /// Texts of NACKs by type.
+    pub nacks: Vec<(String, String)>,
+    /// Positive answers by type.
+    pub acks: BTreeMap<String, usize>,
+    /// Resources sent.
+    pub sent: usize,
+    /// Breaches of the protocol.
+    pub breaches: Vec<String>,
+    /// Names that clients ask for, by type.
+    pub names: BTreeMap<String, BTreeSet<String>>,
+    /// User agent of the last stream's node.
+    pub agent: String,
+}
+
+/// What the streams share.
+struct Shared {
+    world: Mutex<World>,
+    changes: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A server on a port of its own; it ends with this.
+pub struct Plane {
+    /// Its port on 127.0.0.1.
+    pub port: u16,
+    shared: Arc<Shared>,
+    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+}
+
+impl Plane {
+    /// A control plane that is not there yet.
+    pub fn absent() -> anyhow::Result<Self> {
+        let shared = Shared { world: Mutex::default(), changes: watch::Sender::new(0) };
+        Ok(Self { port: crate::ports::free()?, shared: Arc::new(shared), running: None })
+    }
+
+    /// One that runs.
+    pub fn start() -> anyhow::Result<Self> {
+        let mut plane = Self::absent()?;
+        plane.up()?;
+        Ok(plane)
+    }
+
+    /// It comes, or comes back, with what it has.
+    pub fn up(&mut self) -> anyhow::Result<()> {
+        anyhow::ensure!(self.running.is_none(), "it runs already");
+        let (stop, stopped) = oneshot::channel();
+        let (shared, port) = (self.shared.clone(), self.port);
+        let listener = serve::bind(port)?;
+        let thread = std::thread::Builder::new().name("plane".into());
+        self.running = Some((stop, thread.spawn(move || serve::run(listener, shared, stopped))?));
+        Ok(())
+    }
+
+    /// It goes away: every stream breaks.
+    pub fn down(&mut self) {
+        if let Some((stop, thread)) = self.running.take() {
+            // A server that has ended needs no telling.
+            let _ = stop.send(());
+            let _ = thread.join();
+        }
+    }
+
+    /// Changes several things at once: clients are told when it is done.
+    pub fn change(&self, change: impl FnOnce(&mut Batch<'_>)) {
+        {
+            let mut world = self.shared.world();
+            world.version += 1;
+            change(&mut Batch(&mut world));
+        }
+        self.shared.changes.send_modify(|n| *n += 1);
+    }
+
+    /// Adds or replaces resources.
+    pub fn put(&self, kind: &'static ResourceType, resources: Vec<(String, Any)>) {
+        self.change(|batch| batch.put(kind, resources));
+    }
+
+    /// Removes resources.
+    pub fn remove(&self, kind: &'static ResourceType, names: &[&str]) {
+        self.change(|batch| names.iter().for_each(|name| batch.remove(kind, name)));
+    }
+
+    /// Holds a type back: nothing of it is sent.
+    pub fn hold(&self, kind: &'static ResourceType, silent: bool) {
+        self.change(|batch| {
+            if silent {
+                batch.0.silent.insert(kind.name);
+            } else {
+                batch.0.silent.remove(kind.name);
+            }
+        });
+    }
+
+    /// What clients have told so far.
+    pub fn told(&self) -> Told {
+        self.shared.world().told.clone()
+    }
+
+    /// Waits until what clients have told satisfies `enough`.
+    pub fn wait(&self, what: &str, enough: impl Fn(&Told) -> bool) -> anyhow::Result<Told> {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let told = self.told();
+            if enough(&told) {
+                return Ok(told);
+            }
+            if Instant::now() > end {
+                let nacks = &told.nacks;
+                anyhow::bail!("waited 20 s for: {what}; acks {:?}, nacks {nacks:?}", told.acks);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Breaches of the protocol, if any.
+    pub fn honoured(&self) -> anyhow::Result<()> {
+        let breaches = self.told().breaches;
+        anyhow::ensure!(breaches.is_empty(), "the protocol: {}", breaches.join("; "));
+        Ok(())
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.down();
+    }
+}
+
+/// Changes under way.
+pub struct Batch<'a>(&'a mut World);
+
+impl Batch<'_> {
+    /// Adds or replaces resources.
+    pub fn put(&mut self, kind: &'static ResourceType, resources: Vec<(String, Any)>) {
+        let version = self.0.version.to_string();
+        let all = self.0.resources.entry(kind.name).or_default();
+        all.extend(resources.into_iter().map(|(name, any)| (name, (version.clone(), any))));
+    }
+
+    /// Removes a resource.
+    pub fn remove(&mut self, kind: &'static ResourceType, name: &str) {
+        self.0.resources.entry(kind.name).or_default().remove(name);
+    }
+}
+
+/// A message as a resource.
+pub fn any<M: Message + prost::Name>(message: &M) -> Any {
+    weir_proto::any::pack(message)
+}
+
+/// Parses what Envoy's JSON says into a message.
+fn parsed<M: Message + Default + prost::Name>(json: &serde_json::Value) -> anyhow::Result<M> {
+    let options = weir_proto::ParseOptions::for_file("resource.json");
+    let parsed = weir_proto::parse::<M>(&json.to_string(), &options).map_err(|e| anyhow::anyhow!("{e}"));
+    parsed.map(|parsed| parsed.message).context("a resource of the test")
+}

@@ -1,0 +1,182 @@
+//! One type on one stream, as a server sees it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use weir_proto::envoy::service::discovery::v3::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource,
+};
+
+use super::{Held, Told};
+
+/// Order in which types are sent.
+pub const ORDER: [&str; 4] = [
+    "envoy.config.cluster.v3.Cluster",
+    "envoy.config.endpoint.v3.ClusterLoadAssignment",
+    "envoy.config.listener.v3.Listener",
+    "envoy.config.route.v3.RouteConfiguration",
+];
+
+/// What a client wants and has.
+#[derive(Default)]
+pub struct Topic {
+    wildcard: bool,
+    names: BTreeSet<String>,
+    /// Versions the client has; of a name that is missing, that it was told so.
+    known: BTreeMap<String, String>,
+    nonce: u64,
+    answered: u64,
+    url: String,
+    begun: bool,
+    /// In state of the world: something is owed.
+    due: bool,
+}
+
+impl Topic {
+    fn wants(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    fn next_nonce(&mut self) -> String {
+        self.nonce += 1;
+        self.nonce.to_string()
+    }
+
+    fn answered(&mut self, nonce: &str, error: Option<String>, told: &mut Told) {
+        // A later response may be on its way already.
+        let known = nonce.parse().ok().filter(|nonce| (self.answered + 1..=self.nonce).contains(nonce));
+        match known {
+            Some(nonce) => self.answered = nonce,
+            None => told.breaches.push(format!(
+                "{}: nonce {nonce}; sent up to {}, answered up to {}",
+                self.url, self.nonce, self.answered
+            )),
+        }
+        match error {
+            Some(text) => told.nacks.push((self.url.clone(), text)),
+            None => *told.acks.entry(self.url.clone()).or_default() += 1,
+        }
+    }
+
+    /// A delta request.
+    pub fn delta(&mut self, request: DeltaDiscoveryRequest, told: &mut Told) {
+        self.url = weir_proto::any::name_in_url(&request.type_url).to_owned();
+        if !self.begun {
+            self.wildcard = request.resource_names_subscribe.iter().all(|name| name == "*");
+            self.known = request.initial_resource_versions.into_iter().collect();
+            self.begun = true;
+        } else if !request.initial_resource_versions.is_empty() {
+            told.breaches.push(format!("{}: versions after the first request", self.url));
+        }
+        let changes =
+            !(request.resource_names_subscribe.is_empty() && request.resource_names_unsubscribe.is_empty());
+        for name in request.resource_names_unsubscribe {
+            self.names.remove(&name);
+            self.known.remove(&name);
+        }
+        self.names.extend(request.resource_names_subscribe);
+        if !request.response_nonce.is_empty() {
+            if changes {
+                told.breaches.push(format!("{}: an answer that changes the subscription", self.url));
+            }
+            self.answered(&request.response_nonce, request.error_detail.map(|e| e.message), told);
+        }
+        told.names.insert(self.url.clone(), self.names.clone());
+    }
+
+    /// What the client lacks.
+    pub fn delta_response(
+        &mut self,
+        has: &BTreeMap<String, Held>,
+        version: u64,
+    ) -> Option<DeltaDiscoveryResponse> {
+        let mut resources = Vec::new();
+        for (name, (version, any)) in has.iter().filter(|(name, _)| self.wants(name)) {
+            if self.known.get(name) != Some(version) {
+                resources.push(Resource {
+                    name: name.clone(),
+                    version: version.clone(),
+                    resource: Some(any.clone()),
+                    ..Resource::default()
+                });
+            }
+        }
+        let mut removed: Vec<String> = self
+            .known
+            .iter()
+            .filter(|(n, v)| !v.is_empty() && !has.contains_key(*n))
+            .map(|(n, _)| n.clone())
+            .collect();
+        let unknown =
+            self.names.iter().filter(|n| *n != "*" && !has.contains_key(*n) && !self.known.contains_key(*n));
+        removed.extend(unknown.cloned());
+        if resources.is_empty() && removed.is_empty() {
+            return None;
+        }
+        for resource in &resources {
+            self.known.insert(resource.name.clone(), resource.version.clone());
+        }
+        for name in &removed {
+            self.known.insert(name.clone(), String::new());
+        }
+        Some(DeltaDiscoveryResponse {
+            system_version_info: version.to_string(),
+            resources,
+            type_url: weir_proto::any::type_url(&self.url),
+            removed_resources: removed,
+            nonce: self.next_nonce(),
+            ..DeltaDiscoveryResponse::default()
+        })
+    }
+
+    /// A request in state of the world.
+    pub fn world(&mut self, request: DiscoveryRequest, whole: bool, told: &mut Told) {
+        self.url = weir_proto::any::name_in_url(&request.type_url).to_owned();
+        let names: BTreeSet<String> = request.resource_names.into_iter().collect();
+        if !self.begun {
+            if !request.response_nonce.is_empty() {
+                told.breaches.push(format!("{}: a nonce on a new stream", self.url));
+            }
+            self.wildcard = whole && names.is_empty();
+            (self.begun, self.due) = (true, true);
+        } else {
+            if names == self.names {
+                self.answered(&request.response_nonce, request.error_detail.map(|e| e.message), told);
+            }
+            self.due |= names.difference(&self.names).next().is_some();
+        }
+        self.names = names;
+        told.names.insert(self.url.clone(), self.names.clone());
+    }
+
+    /// Something has changed in the world.
+    pub fn changed(&mut self, has: &BTreeMap<String, Held>) {
+        let now: BTreeMap<String, String> =
+            has.iter().filter(|(n, _)| self.wants(n)).map(|(n, (v, _))| (n.clone(), v.clone())).collect();
+        self.due |= self.begun && now != self.known;
+        self.known = now;
+    }
+
+    /// All there is, if something is due.
+    pub fn world_response(
+        &mut self,
+        has: &BTreeMap<String, Held>,
+        version: u64,
+    ) -> Option<DiscoveryResponse> {
+        if !self.due {
+            return None;
+        }
+        let resources: Vec<_> =
+            has.iter().filter(|(n, _)| self.wants(n)).map(|(_, (_, any))| any.clone()).collect();
+        if resources.is_empty() && !self.wildcard {
+            return None;
+        }
+        self.due = false;
+        Some(DiscoveryResponse {
+            version_info: version.to_string(),
+            resources,
+            type_url: weir_proto::any::type_url(&self.url),
+            nonce: self.next_nonce(),
+            ..DiscoveryResponse::default()
+        })
+    }
+}

@@ -1,0 +1,401 @@
+//! weir programmed over a stream, in both dialects: order, partly bad pushes, removals, a server that is absent, that
+//! goes and comes back.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde_json::{Value, json};
+use weir_proto::any::proto_duration;
+use weir_proto::google::protobuf::{Any, Duration as ProtoDuration};
+use weir_tests::plane::{Plane, any, assignment, cluster, listener, route};
+use weir_tests::ports::free;
+use weir_tests::process::Proxy;
+use weir_tests::reload::backend;
+use weir_tests::restart::{Client, Ended};
+use weir_tests::suite::Suite;
+use weir_tests::wire::h1::fetch;
+use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
+
+const WITHIN: Duration = Duration::from_secs(15);
+
+/// A control plane, a proxy that it programs, and the ports of both faces of the proxy.
+struct Bench {
+    plane: Plane,
+    proxy: Proxy,
+    listen: u16,
+    admin: u16,
+}
+
+/// How the proxy is told to reach its control plane.
+#[derive(Clone, Copy, PartialEq)]
+struct Mode {
+    api: &'static str,
+    /// Clusters and listeners over streams of their own.
+    apart: bool,
+}
+
+const MODES: [(&str, Mode); 4] = [
+    ("delta", Mode { api: "DELTA_GRPC", apart: false }),
+    ("world", Mode { api: "GRPC", apart: false }),
+    ("delta-apart", Mode { api: "DELTA_GRPC", apart: true }),
+    ("world-apart", Mode { api: "GRPC", apart: true }),
+];
+
+fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
+    let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let api = json!({
+        "api_type": mode.api,
+        "transport_api_version": "V3",
+        "set_node_on_first_message_only": true,
+        "grpc_services": [{"envoy_grpc": {
+            "cluster_name": "plane",
+            "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
+        }}],
+    });
+    let source = match mode.apart {
+        false => json!({"ads": {}, "resource_api_version": "V3"}),
+        true => json!({"api_config_source": api, "resource_api_version": "V3"}),
+    };
+    json!({
+        "node": {"id": "sidecar~127.0.0.1~a.default~default.svc.cluster.local", "cluster": "a"},
+        "admin": {"address": socket(admin)},
+        "dynamic_resources": {"ads_config": api, "cds_config": source, "lds_config": source},
+        "static_resources": {"clusters": [{
+            "name": "plane", "type": "STATIC", "connect_timeout": "1s",
+            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }},
+            "load_assignment": {"cluster_name": "plane", "endpoints": [
+                {"lb_endpoints": [{"endpoint": {"address": socket(plane)}}]}
+            ]},
+        }]},
+    })
+}
+
+fn eds(name: &str) -> (String, Any) {
+    (name.to_owned(), any(&cluster(name)))
+}
+
+/// A cluster that no proxy takes.
+fn bad(name: &str) -> (String, Any) {
+    let mut message = cluster(name);
+    message.connect_timeout = Some(ProtoDuration { seconds: -1, nanos: 0 });
+    (name.to_owned(), any(&message))
+}
+
+impl Bench {
+    fn start(mode: Mode, plane: Plane) -> anyhow::Result<Self> {
+        let (admin, listen) = (free()?, free()?);
+        let proxy = Proxy::start(&bootstrap(mode, plane.port, admin), admin)?;
+        Ok(Self { plane, proxy, listen, admin })
+    }
+
+    /// A running control plane that leads everything to one backend.
+    fn serving(mode: Mode, upstream: u16) -> anyhow::Result<Self> {
+        let bench = Self::start(mode, Plane::start()?)?;
+        bench.push("a", upstream)?;
+        bench.answers("/", 200, b"a")?;
+        Ok(bench)
+    }
+
+    /// Everything, in one change.
+    fn push(&self, name: &str, upstream: u16) -> anyhow::Result<()> {
+        let (listener, route) = (listener("edge", self.listen, "routes")?, route("routes", &[("/", name)])?);
+        self.plane.change(|batch| {
+            batch.put(&CLUSTER, vec![eds(name)]);
+            batch.put(&ENDPOINTS, vec![assignment(name, &[upstream])]);
+            batch.put(&LISTENER, vec![listener]);
+            batch.put(&ROUTE, vec![route]);
+        });
+        Ok(())
+    }
+
+    fn get(&self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        fetch(self.listen, path, Duration::from_secs(5))
+    }
+
+    /// Waits for an answer.
+    fn answers(&self, path: &str, status: u16, body: &[u8]) -> anyhow::Result<()> {
+        let end = Instant::now() + WITHIN;
+        loop {
+            let got = self.get(path);
+            if let Ok((got_status, got_body)) = &got
+                && *got_status == status
+                && (body.is_empty() || got_body == body)
+            {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let got = got.map(|(status, body)| (status, String::from_utf8_lossy(&body).into_owned()));
+                let told = self.plane.told();
+                anyhow::bail!("{path}: {got:?}, not {status}; {:?}\n{}", told.nacks, self.proxy.said());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn ready(&self) -> anyhow::Result<(u16, String)> {
+        let (status, body) = fetch(self.admin, "/ready", WITHIN)?;
+        Ok((status, String::from_utf8_lossy(&body).trim().to_owned()))
+    }
+
+    fn stats(&self) -> anyhow::Result<BTreeMap<String, String>> {
+        let (status, body) = fetch(self.admin, "/stats", WITHIN)?;
+        anyhow::ensure!(status == 200, "/stats: {status}");
+        let text = String::from_utf8_lossy(&body).into_owned();
+        Ok(text.lines().filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.into(), v.into())).collect())
+    }
+
+    fn stat(&self, name: &str) -> anyhow::Result<u64> {
+        self.stats()?.get(name).and_then(|value| value.parse().ok()).with_context(|| name.to_owned())
+    }
+
+    /// Waits for a statistic.
+    fn shows(&self, name: &str, enough: impl Fn(u64) -> bool) -> anyhow::Result<()> {
+        let end = Instant::now() + WITHIN;
+        loop {
+            let value = self.stat(name);
+            if value.as_ref().is_ok_and(|value| enough(*value)) {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < end, "{name} is {value:?}\n{}", self.proxy.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn dump(&self) -> anyhow::Result<Value> {
+        let (_, body) = fetch(self.admin, "/config_dump", WITHIN)?;
+        Ok(serde_json::from_slice(&body)?)
+    }
+
+    fn done(mut self) -> anyhow::Result<()> {
+        self.proxy.alive()?;
+        self.plane.honoured()
+    }
+}
+
+/// The control plane comes after the proxy; the first resources bring readiness.
+fn absent(mode: Mode) -> anyhow::Result<()> {
+    let upstream = backend("a")?;
+    let mut bench = Bench::start(mode, Plane::absent()?)?;
+    anyhow::ensure!(bench.ready()? == (503, "INITIALIZING".into()), "{:?}", bench.ready()?);
+    anyhow::ensure!(bench.stat("listener_manager.workers_started")? == 0, "workers");
+    bench.shows("cluster_manager.cds.update_failure", |n| n >= 2)?;
+    bench.push("a", upstream)?;
+    bench.plane.up()?;
+    bench.answers("/", 200, b"a")?;
+    bench.shows("listener_manager.workers_started", |n| n == 1)?;
+    anyhow::ensure!(bench.ready()? == (200, "LIVE".into()), "{:?}", bench.ready()?);
+    for name in ["cluster_manager.cds.update_success", "listener_manager.lds.update_success"] {
+        bench.shows(name, |n| n >= 1)?;
+    }
+    bench.shows("cluster.a.update_success", |n| n >= 1)?;
+    bench.shows("http.edge.rds.routes.update_success", |n| n >= 1)?;
+    anyhow::ensure!(bench.stat("control_plane.connected_state")? == 1, "connected");
+    anyhow::ensure!(bench.plane.told().agent == "envoy", "user agent '{}'", bench.plane.told().agent);
+    bench.done()
+}
+
+/// Three bad clusters of 1,000: the others serve, the NACK names the three, versions before stay in force.
+fn partly_bad(mode: Mode) -> anyhow::Result<()> {
+    let bench = Bench::serving(mode, backend("a")?)?;
+    let names: Vec<String> = (0..1000).map(|i| format!("c{i:03}")).collect();
+    let wrong = ["c007", "c500", "c999"];
+    let upstream = backend("many")?;
+    let routes = route("routes", &[("/c998", "c998"), ("/c007", "c007"), ("/", "a")])?;
+    bench.plane.change(|batch| {
+        let made =
+            names.iter().map(|name| if wrong.contains(&name.as_str()) { bad(name) } else { eds(name) });
+        batch.put(&CLUSTER, made.collect());
+        batch.put(&ENDPOINTS, names.iter().map(|name| assignment(name, &[upstream])).collect());
+        batch.put(&ROUTE, vec![routes]);
+    });
+    let told = bench.plane.wait("a NACK", |told| !told.nacks.is_empty())?;
+    let (kind, text) = told.nacks.first().context("a NACK")?;
+    anyhow::ensure!(kind == CLUSTER.name, "a NACK of {kind}");
+    for name in wrong {
+        let part = format!("{name}: connect_timeout: is a negative duration");
+        anyhow::ensure!(text.contains(&part), "'{part}' is not in: {text}");
+    }
+    anyhow::ensure!(text.starts_with("3 of 100"), "{text}");
+    bench.shows("cluster_manager.active_clusters", |n| n == 999)?;
+    bench.answers("/c998", 200, b"many")?;
+    bench.answers("/c007", 503, b"")?;
+    bench.answers("/", 200, b"a")?;
+    bench.shows("cluster_manager.cds.update_rejected", |n| n >= 1)?;
+    let dump = bench.dump()?.to_string();
+    anyhow::ensure!(dump.contains("error_state") && dump.contains("is a negative duration"), "/config_dump");
+    // A good one becomes bad: the version before serves on. A bad one is mended.
+    bench.plane.put(&CLUSTER, vec![bad("a"), eds("c007")]);
+    bench.plane.wait("a second NACK", |told| told.nacks.iter().any(|(_, text)| text.contains("; a: ")))?;
+    bench.answers("/c007", 200, b"many")?;
+    bench.answers("/", 200, b"a")?;
+    bench.done()
+}
+
+/// What is removed goes; what a route still names stays.
+fn removals(mode: Mode) -> anyhow::Result<()> {
+    let bench = Bench::serving(mode, backend("a")?)?;
+    bench.plane.remove(&CLUSTER, &["a"]);
+    bench.shows("cluster_manager.active_clusters", |n| n == 1)?;
+    for _ in 0..20 {
+        anyhow::ensure!(bench.get("/")?.0 == 200, "a removed cluster lives while a route names it");
+    }
+    bench.push("b", backend("b")?)?;
+    bench.answers("/", 200, b"b")?;
+    bench.plane.remove(&LISTENER, &["edge"]);
+    let end = Instant::now() + WITHIN;
+    while std::net::TcpStream::connect(("127.0.0.1", bench.listen)).is_ok() {
+        anyhow::ensure!(Instant::now() < end, "the listener is not gone");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bench.plane.wait("no routes are asked for", |told| {
+        told.names.get(ROUTE.name).is_none_or(|names| names.is_empty())
+    })?;
+    bench.push("b", backend("b")?)?;
+    bench.answers("/", 200, b"b")?;
+    bench.done()
+}
+
+/// Resources come in the wrong order: routes before clusters, clusters before endpoints. Nothing fails meanwhile.
+fn order(mode: Mode) -> anyhow::Result<()> {
+    let bench = Bench::serving(mode, backend("a")?)?;
+    let (next, over, failed) = (backend("b")?, AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let load = || {
+            let mut client = Client::new(bench.listen);
+            while !over.load(Ordering::SeqCst) {
+                if client.request("GET", "") != Ended::Status(200) {
+                    failed.fetch_add(1, Ordering::SeqCst);
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        };
+        scope.spawn(load);
+        scope.spawn(load);
+        let turn = || {
+            bench.plane.hold(&ENDPOINTS, true);
+            bench.plane.put(&ROUTE, vec![route("routes", &[("/", "b")])?]);
+            std::thread::sleep(Duration::from_millis(300));
+            bench.plane.put(&CLUSTER, vec![eds("b")]);
+            std::thread::sleep(Duration::from_millis(2500));
+            bench.plane.put(&ENDPOINTS, vec![assignment("b", &[next])]);
+            anyhow::ensure!(bench.get("/")?.1 == b"a", "a route waits for the endpoints of its cluster");
+            bench.shows("cluster_manager.warming_clusters", |n| n == 1)?;
+            bench.plane.hold(&ENDPOINTS, false);
+            bench.answers("/", 200, b"b")
+        };
+        let turned = turn();
+        over.store(true, Ordering::SeqCst);
+        turned
+    })?;
+    let failed = failed.load(Ordering::SeqCst);
+    anyhow::ensure!(failed == 0, "{failed} requests failed");
+    bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
+    // A route to a cluster that nobody has heard of serves after a while, with 503.
+    bench.plane.put(&ROUTE, vec![route("routes", &[("/", "nowhere")])?]);
+    bench.answers("/", 503, b"")?;
+    bench.done()
+}
+
+/// A server that is killed and comes back 20 times under load: no request fails, little is sent again.
+fn restarts(mode: Mode) -> anyhow::Result<()> {
+    let mut bench = Bench::serving(mode, backend("a")?)?;
+    bench.plane.put(&CLUSTER, (0..200).map(|i| eds(&format!("x{i}"))).collect());
+    bench.plane.put(&ENDPOINTS, (0..200).map(|i| assignment(&format!("x{i}"), &[1])).collect());
+    bench.shows("cluster_manager.active_clusters", |n| n == 202)?;
+    let before = bench.plane.told();
+    let (over, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+    let troubles: Mutex<Vec<Ended>> = Mutex::default();
+    let (port, plane) = (bench.listen, &mut bench.plane);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut client = Client::new(port);
+                while !over.load(Ordering::SeqCst) {
+                    match client.request("GET", "") {
+                        Ended::Status(200) => _ = seen.fetch_add(1, Ordering::SeqCst),
+                        other => troubles.lock().unwrap_or_else(PoisonError::into_inner).push(other),
+                    }
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+            });
+        }
+        let mut turns = || {
+            for turn in 1..=20 {
+                plane.down();
+                std::thread::sleep(Duration::from_millis(20));
+                plane.up()?;
+                plane.wait("a new stream", |told| told.streams >= before.streams + turn)?;
+            }
+            anyhow::Ok(())
+        };
+        let turned = turns();
+        over.store(true, Ordering::SeqCst);
+        turned
+    })?;
+    let troubles = troubles.into_inner().unwrap_or_else(PoisonError::into_inner);
+    anyhow::ensure!(troubles.is_empty(), "{} requests failed: {:?}", troubles.len(), troubles.first());
+    anyhow::ensure!(seen.load(Ordering::SeqCst) > 500, "hardly any load");
+    let sent = bench.plane.told().sent - before.sent;
+    if mode.api == "DELTA_GRPC" {
+        anyhow::ensure!(sent <= 40, "{sent} resources were sent again, the versions known to the client");
+    }
+    // What changed while the server was away is noticed.
+    bench.plane.down();
+    bench.plane.remove(&CLUSTER, &["x0", "x1"]);
+    bench.push("b", backend("b")?)?;
+    bench.plane.up()?;
+    bench.answers("/", 200, b"b")?;
+    bench.shows("cluster_manager.active_clusters", |n| n == 201)?;
+    anyhow::ensure!(bench.stat("listener_manager.listener_modified")? == 0, "an equal listener is no change");
+    bench.done()
+}
+
+/// A cluster's endpoints never come: it is given up after its `initial_fetch_timeout`.
+fn never(mode: Mode) -> anyhow::Result<()> {
+    let bench = Bench::serving(mode, backend("a")?)?;
+    bench.plane.hold(&ENDPOINTS, true);
+    let mut message = cluster("mute");
+    if let Some(source) = message.eds_cluster_config.as_mut().and_then(|eds| eds.eds_config.as_mut()) {
+        source.initial_fetch_timeout = Some(proto_duration(Duration::from_secs(1)));
+    }
+    bench.plane.put(&CLUSTER, vec![("mute".to_owned(), any(&message))]);
+    bench.shows("cluster_manager.warming_clusters", |n| n == 1)?;
+    bench.plane.put(&ROUTE, vec![route("routes", &[("/mute", "mute"), ("/", "a")])?]);
+    bench.answers("/mute", 503, b"")?;
+    bench.answers("/", 200, b"a")?;
+    bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
+    bench.done()
+}
+
+type Case = (&'static str, fn(Mode) -> anyhow::Result<()>);
+
+const CASES: [Case; 6] = [
+    ("absent", absent),
+    ("partly-bad", partly_bad),
+    ("removals", removals),
+    ("order", order),
+    ("restarts", restarts),
+    ("never", never),
+];
+
+fn main() -> ExitCode {
+    let mut suite = Suite::new("xds");
+    for (mode_name, mode) in MODES {
+        for (name, case) in CASES {
+            // Streams of their own differ in how they are opened, not in what is done with what they bring.
+            if mode.apart && !matches!(name, "absent" | "removals") {
+                continue;
+            }
+            suite.case(&format!("{mode_name}/{name}"), || case(mode));
+        }
+    }
+    suite.finish()
+}
