@@ -14,9 +14,13 @@ const PLANE: &str = r#"{
 #[test]
 fn servers_are_hosts_of_a_cluster_that_is_there_before() {
     let eds = "{name: plane, type: EDS, eds_cluster_config: {eds_config: {ads: {}}}}";
-    for (clusters, piece) in
-        [("", "Unknown gRPC client cluster 'plane'"), (eds, "use a cluster of type STATIC")]
-    {
+    let tls = r#"{name: plane, transport_socket: {name: tls, typed_config: {
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext}}}"#;
+    for (clusters, piece) in [
+        (tls, "in plain text only"),
+        ("", "Unknown gRPC client cluster 'plane'"),
+        (eds, "use a cluster of type STATIC"),
+    ] {
         let text = format!(
             "{{dynamic_resources: {{ads_config: {{api_type: GRPC, grpc_services: [{{envoy_grpc: {{cluster_name: plane}}}}]}}}},
               static_resources: {{clusters: [{clusters}]}}}}"
