@@ -5,7 +5,7 @@ use super::state::AdminState;
 use super::{ENDPOINTS, help};
 use crate::base::addr::Address;
 use crate::observe::metrics::{Cells, Registry};
-use crate::observe::stats::http as stat;
+use crate::observe::stats::{http as stat, listener};
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -112,7 +112,11 @@ async fn serve(listening: Listening, state: Arc<dyn AdminState>, options: Option
             Registry::global().flush();
         }
     });
-    let cells = Rc::new(Registry::global().cells(&stat::SCHEMA, "http.admin."));
+    let registry = Registry::global();
+    let cells = Rc::new(Counts {
+        http: registry.cells(&stat::SCHEMA, "http.admin."),
+        listener: registry.cells(&listener::SCHEMA, "listener.admin."),
+    });
     let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     match listening {
         Listening::Tcp(listener) => {
@@ -147,23 +151,35 @@ async fn pause(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
+/// What the interface counts of itself.
+struct Counts {
+    http: Cells,
+    listener: Cells,
+}
+
 /// Serves one connection until it closes.
 async fn connection<S>(
     io: S,
     state: Arc<dyn AdminState>,
-    cells: Rc<Cells>,
+    cells: Rc<Counts>,
     _slot: tokio::sync::OwnedSemaphorePermit,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    cells.inc(stat::DOWNSTREAM_CX_TOTAL);
-    cells.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    let Counts { http, listener } = &*cells;
+    listener.inc(listener::DOWNSTREAM_CX_TOTAL);
+    listener.gauge_add(listener::DOWNSTREAM_CX_ACTIVE, 1);
+    http.inc(stat::DOWNSTREAM_CX_TOTAL);
+    http.inc(stat::DOWNSTREAM_CX_HTTP1_TOTAL);
+    http.gauge_add(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    http.gauge_add(stat::DOWNSTREAM_CX_HTTP1_ACTIVE, 1);
     let counted = cells.clone();
     let service = service_fn(move |request: Request<Incoming>| {
+        counted.http.inc(stat::DOWNSTREAM_RQ_TOTAL);
+        counted.http.inc(stat::DOWNSTREAM_RQ_HTTP1_TOTAL);
         let reply =
             answer(&state, request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
-        counted.inc(stat::DOWNSTREAM_RQ_TOTAL);
-        counted.response_code(reply.status.as_u16());
+        counted.http.response_code(reply.status.as_u16());
         std::future::ready(Ok::<_, Infallible>(response(reply)))
     });
     let served = http1::Builder::new()
@@ -173,8 +189,11 @@ async fn connection<S>(
     if let Err(error) = served.await {
         tracing::debug!(target: "admin", %error, "connection");
     }
-    cells.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
-    cells.inc(stat::DOWNSTREAM_CX_DESTROY);
+    http.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
+    http.gauge_sub(stat::DOWNSTREAM_CX_HTTP1_ACTIVE, 1);
+    http.inc(stat::DOWNSTREAM_CX_DESTROY);
+    listener.gauge_sub(listener::DOWNSTREAM_CX_ACTIVE, 1);
+    listener.inc(listener::DOWNSTREAM_CX_DESTROY);
 }
 
 /// Answers one request.

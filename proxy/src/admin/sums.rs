@@ -28,6 +28,7 @@ fn server(state: &dyn AdminState, snapshot: &mut Snapshot) {
     let (server, memory, now) = (state.server_info(), state.memory(), state.state());
     for (name, value) in [
         ("uptime", server.uptime.as_secs()),
+        ("total_connections", crate::live::limit::open()),
         ("concurrency", server.concurrency),
         ("state", now.number()),
         ("live", u64::from(now == ServerState::Live)),

@@ -13,6 +13,8 @@ use weir_proto::{FieldPath, MAX_TEXT_BYTES, ParseError, ParseOptions, Pool, loca
 pub struct Written {
     /// The message: `-c`, with `--config-yaml` merged over it.
     pub message: Bootstrap,
+    /// Fields and types that were not understood and left out (`--allow-unknown-static-fields`).
+    pub unknown: u64,
     texts: Vec<(ParseOptions, String)>,
 }
 
@@ -37,11 +39,12 @@ impl Written {
             texts.push((ParseOptions::for_file("--mesh-config"), mesh::ADMIN.to_owned()));
         }
         let pool = Pool::load().map_err(|error| anyhow!("{error}"))?;
-        let mut bytes = Vec::new();
+        let (mut bytes, mut unknown) = (Vec::new(), 0u64);
         for (options, text) in &mut texts {
             options.allow_unknown_fields = flags.allow_unknown;
             let parsed = pool.parse::<Bootstrap>(text, options).map_err(|error| anyhow!("{error}"))?;
             for problem in parsed.ignored {
+                unknown = unknown.saturating_add(1);
                 let shown = ParseError { file: options.file.clone(), problems: vec![problem] };
                 tracing::warn!("ignored: {shown}");
             }
@@ -53,7 +56,7 @@ impl Written {
             let node = message.node.get_or_insert_default();
             node.locality.get_or_insert_default().zone.clone_from(zone);
         }
-        Ok(Written { message, texts })
+        Ok(Written { message, unknown, texts })
     }
 
     /// The mistakes that the engine found in the bootstrap, each with its place in the text that says most of its

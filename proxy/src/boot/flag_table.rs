@@ -12,8 +12,11 @@ pub(super) enum Takes {
     /// A value.
     Value(&'static str, Set),
     /// Of Envoy's, without meaning here; a value must be as Envoy wants it.
-    Idle(Option<fn(&str) -> Result<(), String>>),
+    Idle(Option<Judge>),
 }
+
+/// Says what is wrong with a value.
+type Judge = fn(&str) -> Result<(), String>;
 
 pub(super) struct Flag {
     pub(super) name: &'static str,
@@ -261,7 +264,7 @@ pub(super) const FLAGS: &[Flag] = &[
     idle("skip-deprecated-logs", None),
 ];
 
-const fn idle(name: &'static str, value: Option<fn(&str) -> Result<(), String>>) -> Flag {
+const fn idle(name: &'static str, value: Option<Judge>) -> Flag {
     Flag { name, short: None, takes: Takes::Idle(value), help: "" }
 }
 

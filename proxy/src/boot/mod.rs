@@ -7,6 +7,7 @@ mod flags;
 mod limits;
 mod logging;
 mod mesh;
+mod options;
 mod shutdown;
 mod values;
 mod view;
@@ -16,7 +17,8 @@ use crate::base::addr::Address;
 use crate::control::{Control, Start, validate};
 use crate::live::{drain, limit};
 use crate::model::snapshot::Published;
-use crate::observe::metrics::{Registry, Source};
+use crate::observe::metrics::{Cells, Registry, Source};
+use crate::observe::stats::{runtime, server};
 use crate::upstream::stats::LiveStats;
 use crate::upstream::watch;
 use anyhow::{Context, anyhow};
@@ -63,6 +65,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         workers: crew.clone(),
     };
     let (control, _thread) = Control::start(start).map_err(|error| written.explain(&error))?;
+    let unknown = written.unknown;
     drop(written);
     let ignored = &control.settings().not_obeyed;
     if !ignored.is_empty() {
@@ -84,6 +87,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;
+    let _server = counted(&view, started, unknown);
     tracing::info!(workers, "serving");
     weir_sys::give_back_memory();
     shutdown.wait()
@@ -98,6 +102,27 @@ fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Res
             .with_context(|| format!("--admin-address-path: {path} cannot be written"))?;
     }
     Ok(admin)
+}
+
+/// The statistics of the process and of its runtime values that do not change once it serves.
+fn counted(view: &View, started: Instant, unknown: u64) -> [Cells; 2] {
+    let server = Registry::global().cells(&server::SCHEMA, "server.");
+    server.add(server::STATIC_UNKNOWN_FIELDS, unknown);
+    let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    server.record(server::INITIALIZATION_TIME_MS, took);
+    server.gauge_set(server::HOT_RESTART_EPOCH, 0);
+    server.gauge_set(server::PARENT_CONNECTIONS, 0);
+    let values = Registry::global().cells(&runtime::SCHEMA, "runtime.");
+    let shown = admin::AdminState::runtime(view);
+    let count = |field: &str| match shown.get(field) {
+        Some(serde_json::Value::Array(all)) => all.len() as u64,
+        Some(serde_json::Value::Object(all)) => all.len() as u64,
+        _ => 0,
+    };
+    values.inc(runtime::LOAD_SUCCESS);
+    values.gauge_set(runtime::NUM_KEYS, count("entries"));
+    values.gauge_set(runtime::NUM_LAYERS, count("layers"));
+    [server, values]
 }
 
 /// The thread that gives ejected hosts back, and the live clusters' own statistics.

@@ -2,12 +2,13 @@
 
 use super::crew::Crew;
 use super::flags::Flags;
-use super::logging;
 use super::shutdown::Shutdown;
+use super::{logging, options};
 use crate::admin::{
     AdminState, ClusterStatus, DrainRequest, HealthFlag, HostStatus, ListenerStatus, OutlierStatus,
     ServerInfo, ServerState, Tags, ThresholdStatus,
 };
+use crate::control::compile::bootstrap::Settings;
 use crate::control::compile::stats::{TagRule, TagValue};
 use crate::control::{Control, DumpOptions};
 use crate::live::drain;
@@ -51,17 +52,13 @@ impl View {
             value: TagValue::Fixed(value.clone()),
         };
         tagging.rules.extend(flags.stats_tags.iter().map(fixed));
-        let given = flags
-            .given
-            .iter()
-            .map(|(name, value)| (name.clone(), if value.is_empty() { json!(true) } else { json!(value) }));
         View {
             control,
             published,
             shutdown,
             crew,
             tags: Tags::new(tagging),
-            options: Value::Object(given.collect()),
+            options: options::shown(flags, workers),
             workers,
             started,
             failing: AtomicBool::new(false),
@@ -97,7 +94,8 @@ impl AdminState for View {
     }
 
     fn server_info(&self) -> ServerInfo {
-        let node = &self.control.settings().node;
+        let Settings { node, locality: [region, zone, sub_zone], .. } = self.control.settings();
+        let locality = json!({"region": region, "zone": zone, "sub_zone": sub_zone});
         ServerInfo {
             version: format!(
                 "weir/{}/Clean/{}/none",
@@ -109,7 +107,7 @@ impl AdminState for View {
             hot_restart_version: "disabled".into(),
             concurrency: self.workers as u64,
             command_line_options: self.options.clone(),
-            node: json!({"id": node.id, "cluster": node.cluster}),
+            node: json!({"id": node.id, "cluster": node.cluster, "metadata": node.metadata, "locality": locality}),
         }
     }
 
@@ -159,11 +157,13 @@ impl AdminState for View {
 
     fn runtime(&self) -> Value {
         let snapshot = self.published.load();
+        // The layers are flattened when they are read.
+        let layers: &[&str] = if snapshot.runtime.is_empty() { &[] } else { &["static"] };
         let entries = snapshot
             .runtime
             .iter()
             .map(|(key, value)| (key.to_string(), json!({"final_value": value, "layer_values": [value]})));
-        json!({"layers": ["static"], "entries": Value::Object(entries.collect())})
+        json!({"layers": layers, "entries": Value::Object(entries.collect())})
     }
 
     fn log_levels(&self) -> Vec<(String, String)> {

@@ -89,6 +89,10 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
         if section.kind == Kind::Endpoints && !options.include_endpoints {
             continue;
         }
+        if section.kind == Kind::Route {
+            // There are none, but tools look for the section.
+            configs.push(json!({ "@type": any::type_url("envoy.admin.v3.ScopedRoutesConfigDump") }));
+        }
         configs.push(match section.kind {
             Kind::Cluster => printer.section(section, &state.clusters, waiting),
             Kind::Endpoints => printer.section(section, &state.endpoints, waiting),
@@ -96,6 +100,7 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
             Kind::Route => printer.section(section, &state.routes, waiting),
         });
     }
+    configs.push(json!({ "@type": any::type_url("envoy.admin.v3.SecretsConfigDump") }));
     match &options.resource {
         None => json!({ "configs": configs }),
         Some(part) => only(&configs, part),

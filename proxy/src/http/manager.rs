@@ -46,7 +46,7 @@ impl ManagerCell {
                 &format!("listener.{}.http.{}.", config.listener, config.stat_prefix),
             ),
             suppress_envoy_headers: config.suppress_envoy_headers,
-            has_filters: config.filters.len() > 1,
+            has_filters: config.filters.len() != 1,
             routes: RefCell::new((0, None)),
         });
         if let Some(worker) = Worker::current() {

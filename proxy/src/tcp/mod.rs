@@ -91,6 +91,11 @@ async fn session(
     let host = pool.host.clone();
     cell.stats.inc(cluster_stat::UPSTREAM_CX_TOTAL);
     cell.stats.gauge_add(cluster_stat::UPSTREAM_CX_ACTIVE, 1);
+    // As in Envoy, a raw connection counts as a request of its own.
+    cell.stats.inc(cluster_stat::UPSTREAM_RQ_TOTAL);
+    cell.stats.inc(cluster_stat::UPSTREAM_RQ_PENDING_TOTAL);
+    host.inc(Stat::RqTotal);
+    host.inc(Stat::RqActive);
     host.inc(Stat::CxTotal);
     host.inc(Stat::CxActive);
     record.upstream.local = upstream.local().ok();
@@ -113,6 +118,7 @@ async fn session(
     cell.stats.inc(cluster_stat::UPSTREAM_CX_DESTROY);
     cell.stats.gauge_sub(cluster_stat::UPSTREAM_CX_ACTIVE, 1);
     host.dec(Stat::CxActive);
+    host.dec(Stat::RqActive);
     drop(permit);
 }
 

@@ -3,7 +3,6 @@
 use super::address::{self, Target};
 use super::{metadata, wkt};
 use crate::base::Name;
-use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::model::cluster::{Assignment, Endpoint, EndpointHealth, EndpointTarget, LocalityEndpoints};
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -135,20 +134,11 @@ fn target(
     message: &weir_proto::envoy::config::core::v3::Address,
     names: Names,
 ) -> Option<EndpointTarget> {
-    let found = match names {
+    Some(match names {
         Names::Refuse => EndpointTarget::Address(address::address(at, message)?),
         Names::Resolve => match address::target(at, message)? {
             Target::Address(address) => EndpointTarget::Address(address),
             Target::Name(name, port) => EndpointTarget::Name((&*name).into(), port),
         },
-    };
-    let port = match &found {
-        EndpointTarget::Address(Address::Ip(socket)) => Some(socket.port()),
-        EndpointTarget::Address(Address::Unix(_)) => None,
-        EndpointTarget::Name(_, port) => Some(*port),
-    };
-    if port == Some(0) {
-        at.field("socket_address").bad("port_value", "must be between 1 and 65535");
-    }
-    Some(found)
+    })
 }

@@ -21,9 +21,6 @@ pub fn chain(cx: &Cx<'_>, at: &At<'_>, field: &str, list: &[HttpFilter]) -> Box<
             chain.push(config);
         }
     }
-    if list.is_empty() {
-        at.bad(field, "must have at least the terminal filter envoy.filters.http.router");
-    }
     chain.into()
 }
 

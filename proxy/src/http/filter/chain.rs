@@ -80,6 +80,13 @@ impl Chain {
             }
         }
         self.taps = self.all.iter().any(|running| running.filter.taps());
+        if x.manager.config.filters.is_empty() {
+            // As in Envoy, nobody answers but the stream's times.
+            return match poll_fn(|cx| x.poll_waiting(cx)).await {
+                Interrupt::Failure(failure) => Ok(Some(failure.into())),
+                _ => Err(End::Gone),
+            };
+        }
         Ok(None)
     }
 

@@ -10,7 +10,7 @@ mod thread;
 
 pub use filter::{Compare, Filter, HeaderPredicate};
 pub use sink::{MAX_LINE, RING_BYTES, Sink};
-pub use thread::{FLUSH_BYTES, expect_end, flush_all, reopen_all, set_flush_interval};
+pub use thread::{FLUSH_BYTES, expect_end, flush_all, flush_interval, reopen_all, set_flush_interval};
 
 use super::format::Format;
 use super::record::Record;

@@ -56,7 +56,8 @@ pub fn set_flush_interval(interval: Duration) {
     INTERVAL.store(u64::try_from(interval.as_millis()).unwrap_or(u64::MAX).max(1), Ordering::Relaxed);
 }
 
-fn interval() -> Duration {
+/// How long a line may wait before it is written.
+pub fn flush_interval() -> Duration {
     let interval = match INTERVAL.load(Ordering::Relaxed) {
         0 => FLUSH_INTERVAL,
         millis => Duration::from_millis(millis),
@@ -242,7 +243,7 @@ impl Writer {
             } else {
                 pending.bytes.append(&mut self.spare);
             }
-            pending.due.get_or_insert_with(|| Instant::now() + interval());
+            pending.due.get_or_insert_with(|| Instant::now() + flush_interval());
         }
         // A ring whose thread is gone and that is empty.
         rings.retain(|ring| Arc::strong_count(ring) > 1 || !ring.lock().bytes.is_empty());

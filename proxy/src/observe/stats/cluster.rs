@@ -49,7 +49,6 @@ stats! {
         UPSTREAM_FLOW_CONTROL_RESUMED_READING_TOTAL = "upstream_flow_control_resumed_reading_total",
         UPSTREAM_INTERNAL_REDIRECT_FAILED_TOTAL = "upstream_internal_redirect_failed_total",
         UPSTREAM_INTERNAL_REDIRECT_SUCCEEDED_TOTAL = "upstream_internal_redirect_succeeded_total",
-        UPSTREAM_QUEUE_OVERLOADED = "upstream_queue_overloaded",
         UPSTREAM_RQ_0RTT = "upstream_rq_0rtt",
         UPSTREAM_RQ_ACTIVE_OVERFLOW = "upstream_rq_active_overflow",
         UPSTREAM_RQ_CANCELLED = "upstream_rq_cancelled",
@@ -92,6 +91,7 @@ stats! {
         WEIR_MIRROR_DROPPED = "weir.mirror_dropped",
     }
     gauges {
+        UPSTREAM_QUEUE_OVERLOADED = "upstream_queue_overloaded",
         UPSTREAM_CX_ACTIVE = "upstream_cx_active",
         UPSTREAM_CX_RX_BYTES_BUFFERED = "upstream_cx_rx_bytes_buffered",
         UPSTREAM_CX_TX_BYTES_BUFFERED = "upstream_cx_tx_bytes_buffered",

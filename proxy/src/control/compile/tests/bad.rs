@@ -317,7 +317,6 @@ fn connection_managers() {
     let buffer = filter("envoy.extensions.filters.http.buffer.v3.Buffer", "");
     let cors = filter("envoy.extensions.filters.http.cors.v3.Cors", "");
     for (fields, path, piece) in [
-        (hosts.to_owned(), "http_filters", "at least the terminal filter"),
         (router.to_owned(), "route_specifier", "must be set"),
         (format!("{router}, scoped_routes: {{}}"), "scoped_routes", "scoped routes"),
         (
