@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod render;
+mod serve;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -27,6 +28,8 @@ enum Command {
     Check(check::Check),
     /// Prints the xDS resources that a proxy would get, as JSON.
     Render(Box<render::Render>),
+    /// A control plane for a fleet of proxies: the folder's resources over xDS, whatever changes pushed.
+    Serve(serve::Serve),
 }
 
 fn main() -> ExitCode {
@@ -52,5 +55,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(demo) => demo.run(),
         Command::Check(check) => check.run(),
         Command::Render(render) => render.run(),
+        Command::Serve(serve) => serve.run(),
     }
 }

@@ -4,6 +4,7 @@ mod disk;
 mod dispatch;
 mod mesh;
 mod names;
+mod watch;
 
 use crate::diag::{self, Diagnostic};
 use crate::kinds::destination_rule::DestinationRule;
@@ -19,6 +20,7 @@ use crate::yaml::Sources;
 pub use disk::{MAX_FILES, Read, read_paths};
 pub use mesh::MeshOptions;
 pub use names::{host_covers, is_wildcard, resolve_host};
+pub use watch::Watch;
 
 /// All resources of a mesh. Lists keep the order in which the resources were read.
 #[derive(Clone, Debug, Default)]

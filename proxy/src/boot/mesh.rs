@@ -5,25 +5,12 @@ use super::flags::Flags;
 use crate::base::Name;
 use crate::control::{Change, Control, Judge, Resource, Update, Verdict};
 use anyhow::{Context, bail};
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use prost::Message;
 use std::collections::HashSet;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 use weir_config::compile::{Compiled, Node, Target, compile};
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
-use weir_config::world::{MeshOptions, Read, World, read_paths};
-
-/// Changes that come together are applied together; an editor writes a file in several steps.
-const SETTLE: Duration = Duration::from_millis(100);
-
-/// A folder that does not come to rest is read after this time.
-const UNREST: Duration = Duration::from_millis(500);
-
-/// The folder is read again after this time even when no event came (network file systems send none).
-const RECHECK: Duration = Duration::from_secs(5);
+use weir_config::world::{MeshOptions, Read, Watch, World, read_paths};
 
 /// A gateway's node when `--service-node` names none.
 const GATEWAY: &str = "router~127.0.0.1~istio-ingressgateway.istio-system~istio-system.svc.cluster.local";
@@ -113,36 +100,6 @@ fn node(flags: &Flags) -> anyhow::Result<Node> {
     Ok(node)
 }
 
-/// The watch on a folder: it follows the folder, not its name.
-struct Watch {
-    watcher: RecommendedWatcher,
-    watched: Option<(u64, u64)>,
-}
-
-impl Watch {
-    fn new(events: Sender<()>) -> notify::Result<Watch> {
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            if event.is_ok_and(|event| !event.kind.is_access()) {
-                // The receiver lives as long as the process.
-                let _ = events.send(());
-            }
-        })?;
-        Ok(Watch { watcher, watched: None })
-    }
-
-    /// Watches the folder that bears the name now.
-    fn follow(&mut self, path: &Path) -> notify::Result<()> {
-        let now = std::fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-        if now.is_some() && now != self.watched {
-            // The old folder may be gone, and its watch with it.
-            let _ = self.watcher.unwatch(path);
-            self.watcher.watch(path, RecursiveMode::Recursive)?;
-        }
-        self.watched = now;
-        Ok(())
-    }
-}
-
 impl Mesh {
     /// Reads the folder once, applies it, and starts the thread that watches it.
     ///
@@ -151,29 +108,18 @@ impl Mesh {
     /// of this kind: it is logged, and the process waits for the file to be mended.
     pub fn start(dir: &str, flags: &Flags, control: Control) -> anyhow::Result<()> {
         let folder = Folder::new(dir, flags)?;
-        let (events, inbox) = channel();
-        let mut watch = Watch::new(events)?;
-        watch.follow(&folder.path).with_context(|| format!("{dir} cannot be watched"))?;
+        let watch = Watch::new(&folder.path).with_context(|| format!("{dir} cannot be watched"))?;
         let mut mesh =
             Mesh { folder, control, read: None, in_force: Names::default(), version: 0, refused: Vec::new() };
         mesh.apply();
-        std::thread::Builder::new().name("mesh".into()).spawn(move || mesh.watch(watch, &inbox))?;
+        std::thread::Builder::new().name("mesh".into()).spawn(move || mesh.follow(watch))?;
         Ok(())
     }
 
-    fn watch(&mut self, mut watch: Watch, inbox: &Receiver<()>) {
+    fn follow(&mut self, mut watch: Watch) {
         loop {
-            match inbox.recv_timeout(RECHECK) {
-                Ok(()) => {
-                    let until = Instant::now() + UNREST;
-                    while Instant::now() < until && inbox.recv_timeout(SETTLE).is_ok() {}
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if let Err(error) = watch.follow(&self.folder.path) {
-                let every = RECHECK.as_secs();
-                tracing::warn!(%error, "{} cannot be watched; it is read every {every} s", self.folder.path.display());
+            if let Some(trouble) = watch.wait() {
+                tracing::warn!("{trouble}");
             }
             self.apply();
         }

@@ -1,0 +1,143 @@
+//! One stream: its requests, the folder's changes, its responses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tonic::{Status, Streaming};
+use weir_proto::any::{name_in_url, type_url};
+use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE, ResourceType};
+
+use super::Plane;
+use super::dialect::Dialect;
+use super::fleet::Line;
+use super::folder::State;
+use super::snapshot::{Proxy, Snapshot};
+use super::topic::Topic;
+
+/// Types in the order in which they are sent: what others name comes first.
+const ORDER: [&ResourceType; 4] = [&CLUSTER, &ENDPOINTS, &LISTENER, &ROUTE];
+
+/// Types that one stream may ask for.
+const MOST_TYPES: usize = 32;
+
+/// What a stream sends.
+type Responses<D> = mpsc::Sender<Result<<D as Dialect>::Response, Status>>;
+
+/// A stream of a proxy that is known.
+struct Stream<D: Dialect> {
+    plane: Arc<Plane>,
+    proxy: Proxy,
+    line: Line,
+    snapshot: Snapshot,
+    topics: BTreeMap<String, Topic>,
+    responses: Responses<D>,
+}
+
+/// Serves a stream until one side ends it.
+pub async fn serve<D: Dialect>(
+    plane: Arc<Plane>,
+    peer: String,
+    mut requests: Streaming<D::Request>,
+    responses: Responses<D>,
+) {
+    let mut states = plane.state.clone();
+    let first = match requests.message().await {
+        Ok(Some(first)) => first,
+        Ok(None) | Err(_) => return,
+    };
+    let proxy = match D::node(&first).map(Proxy::of) {
+        Some(Ok(proxy)) => proxy,
+        Some(Err(error)) => return refuse::<D>(&responses, error.to_string()).await,
+        None => return refuse::<D>(&responses, "the first request names no node".to_owned()).await,
+    };
+    let Some(node) = D::node(&first) else { return };
+    let line = plane.fleet.joins(node, peer, D::NAME);
+    let mut stream: Stream<D> =
+        Stream { plane, proxy, line, snapshot: Snapshot::default(), topics: BTreeMap::new(), responses };
+    let mut request = Some(first);
+    loop {
+        if let Some(request) = request.take()
+            && let Err(why) = stream.take(request)
+        {
+            return refuse::<D>(&stream.responses, why).await;
+        }
+        let state = states.borrow_and_update().clone();
+        if let Some(state) = state
+            && !stream.is_at(&state)
+        {
+            stream.move_to(state).await;
+        }
+        if stream.send().await.is_err() {
+            return;
+        }
+        tokio::select! {
+            next = requests.message() => match next {
+                Ok(Some(next)) => request = Some(next),
+                // The proxy went away: it comes back by itself.
+                Ok(None) | Err(_) => return,
+            },
+            changed = states.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+async fn refuse<D: Dialect>(responses: &Responses<D>, why: String) {
+    // The proxy may be gone.
+    let _ = responses.send(Err(Status::invalid_argument(why))).await;
+}
+
+impl<D: Dialect> Stream<D> {
+    fn take(&mut self, request: D::Request) -> Result<(), String> {
+        let kind = name_in_url(D::type_url(&request)).to_owned();
+        if !self.topics.contains_key(&kind) && self.topics.len() >= MOST_TYPES {
+            return Err(format!("more than {MOST_TYPES} types on one stream"));
+        }
+        let whole = ResourceType::of(&kind).is_some_and(|kind| kind.whole);
+        let topic = self.topics.entry(kind.clone()).or_default();
+        match D::take(topic, request, whole) {
+            Some(said) => {
+                self.line.said(&kind, &said);
+                Ok(())
+            }
+            None => Err(format!("too many names of {kind}")),
+        }
+    }
+
+    fn is_at(&self, state: &State) -> bool {
+        self.line.state() == state.number
+    }
+
+    /// The folder has another state: what it means for this proxy is compiled beside the thread that serves.
+    async fn move_to(&mut self, state: Arc<State>) {
+        let (proxy, number, pool) = (self.proxy.clone(), state.number, self.plane.pool.clone());
+        let compiled = tokio::task::spawn_blocking(move || Snapshot::of(&state.world, &proxy, &pool)).await;
+        match compiled {
+            Ok(snapshot) => self.snapshot = snapshot,
+            // The proxy keeps what it has.
+            Err(error) => super::folder::tell(&format!("{}: {error}\n", self.proxy.node.id)),
+        }
+        self.line.moves_to(number);
+    }
+
+    /// Sends what is owed, type by type.
+    async fn send(&mut self) -> Result<(), ()> {
+        if self.line.state() == 0 {
+            // Nothing good was read yet: the proxies keep what they have.
+            return Ok(());
+        }
+        let others = self.topics.keys().filter(|kind| ORDER.iter().all(|known| known.name != *kind));
+        let kinds: Vec<String> =
+            ORDER.iter().map(|kind| kind.name.to_owned()).chain(others.cloned()).collect();
+        for kind in kinds {
+            let Some(topic) = self.topics.get_mut(&kind) else { continue };
+            let whole = ResourceType::of(&kind).is_some_and(|kind| kind.whole);
+            let all = self.snapshot.resources(&kind);
+            if let Some((response, count)) = D::owed(topic, &type_url(&kind), all, whole) {
+                self.line.sent(&kind, count, all.len());
+                self.responses.send(Ok(response)).await.map_err(|_| ())?;
+            }
+        }
+        Ok(())
+    }
+}
