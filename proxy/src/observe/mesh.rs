@@ -131,8 +131,11 @@ impl Labels<'_> {
         let mut put = |label: &str, value: &str, missing: &str| {
             if !self.left_out.iter().any(|out| &**out == label) {
                 let value = if value.is_empty() { missing } else { value };
-                // Writing to a String cannot fail.
-                let _ = write!(out, "{label}=.={value};.;");
+                // Writing to a String cannot fail. What divides labels is no part of one.
+                let _ = match value.contains(';') {
+                    false => write!(out, "{label}=.={value};.;"),
+                    true => write!(out, "{label}=.={};.;", value.replace(';', "_")),
+                };
             }
         };
         put("reporter", if self.reporter == Reporter::Source { "source" } else { "destination" }, "");
@@ -165,7 +168,13 @@ impl Labels<'_> {
 
     /// The worker's cells of the series.
     pub fn cells(&self, schema: &'static Schema, record: &Record) -> Cells {
-        metrics::at_hand(schema, &self.prefix(record))
+        // Hosts and peers' words are the client's: beyond the bound on series they are told without them.
+        let rest = || {
+            let (peer, service) = (Peer::default(), Service::default());
+            let rest = Labels { source: &peer, destination: &peer, service: &service, answer: None, ..*self };
+            rest.prefix(record)
+        };
+        metrics::at_hand(schema, &self.prefix(record), rest)
     }
 }
 

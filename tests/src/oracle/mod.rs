@@ -9,7 +9,6 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | [`binaries`] | where the two programs are |
-//! | [`ports`] | free ports below the ephemeral range |
 //! | [`process`] | one proxy process, killed when dropped |
 //! | [`case`] | the format of a section file |
 //! | [`template`] | a case's fragments made into listeners, clusters and a bootstrap |
@@ -28,7 +27,6 @@ pub mod client;
 pub mod compare;
 pub mod ledger;
 pub mod observe;
-pub mod ports;
 pub mod process;
 pub mod run;
 pub mod template;

@@ -13,9 +13,9 @@ use super::client::Client;
 use super::compare::{self, Difference};
 use super::ledger::{self, Listed};
 use super::observe;
-use super::ports;
 use super::process::Proxy;
 use super::template::{self, Ports};
+use crate::ports;
 
 /// Cases of one process that run at once; most of them wait for a timeout.
 const AT_ONCE: usize = 12;

@@ -163,7 +163,7 @@ impl HttpFilter for Running {
         if !config.enabled.hit(random()) {
             return Step::Continue;
         }
-        let stats = metrics::at_hand(&stat::SCHEMA, &config.prefix);
+        let stats = metrics::at_hand(&stat::SCHEMA, &config.prefix, || config.prefix.to_string());
         stats.inc(stat::ENABLED);
         if bucket.take(clock::now()) {
             stats.inc(stat::OK);

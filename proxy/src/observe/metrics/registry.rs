@@ -79,6 +79,8 @@ type Key = (&'static str, Box<str>);
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Key, (&'static Schema, Entry)>,
+    /// How many entries of a kind requests have named.
+    named: BTreeMap<&'static str, usize>,
     gauges: BTreeMap<Box<str>, Weak<SharedGauge>>,
     texts: BTreeMap<Box<str>, Weak<SharedText>>,
     sources: Vec<Weak<dyn Source>>,
@@ -208,6 +210,21 @@ impl Registry {
         entry.forgotten = false;
         entry.live.push(cells.group().clone());
         cells
+    }
+
+    /// [`Registry::cells`] of a prefix that a request has named: none when it is new and `most` of its kind are there.
+    pub fn cells_within(&self, schema: &'static Schema, prefix: &str, most: usize) -> Option<Cells> {
+        {
+            let mut table = self.0.table();
+            if !table.entries.contains_key(&(schema.kind, prefix.into())) {
+                let named = table.named.entry(schema.kind).or_default();
+                if *named >= most {
+                    return None;
+                }
+                *named = named.saturating_add(1);
+            }
+        }
+        Some(self.cells(schema, prefix))
     }
 
     /// Forgets the counts of a prefix whose thing was removed from the configuration: at once, or when the last
