@@ -310,6 +310,7 @@ fn restarts(mode: Mode) -> anyhow::Result<()> {
     bench.plane.put(&CLUSTER, (0..200).map(|i| eds(&format!("x{i}"))).collect());
     bench.plane.put(&ENDPOINTS, (0..200).map(|i| assignment(&format!("x{i}"), &[1])).collect());
     bench.shows("cluster_manager.active_clusters", |n| n == 202)?;
+    bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
     let before = bench.plane.told();
     let (over, seen) = (AtomicBool::new(false), AtomicU64::new(0));
     let troubles: Mutex<Vec<Ended>> = Mutex::default();

@@ -8,10 +8,10 @@ use crate::types::ResourceType;
 use futures_util::stream;
 use http::Uri;
 use http::uri::PathAndQuery;
-use std::collections::BTreeSet;
 use std::error::Error;
 use std::future::Future;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tonic::Streaming;
@@ -68,16 +68,24 @@ pub enum Event<'a> {
     Unasked(&'a str),
 }
 
-/// Names wanted, by type.
-pub type Wanted = Vec<(&'static ResourceType, BTreeSet<Box<str>>)>;
+/// What else is wanted of a type, and what no more.
+#[derive(Debug)]
+pub struct Wanted {
+    /// The type.
+    pub kind: &'static ResourceType,
+    /// Wanted from now on.
+    pub more: Vec<Arc<str>>,
+    /// Wanted no more.
+    pub less: Vec<Arc<str>>,
+}
 
 /// Who applies what a session brings.
 pub trait Sink {
     /// Applies an update; gives what was refused.
     fn apply(&mut self, incoming: Incoming) -> impl Future<Output = Vec<Refusal>>;
 
-    /// Names now wanted of the types that are asked for by name; none when nothing has changed since the last call.
-    fn wanted(&mut self) -> Option<Wanted>;
+    /// What has changed since the last call of what is wanted of the types that are asked for by name.
+    fn wanted(&mut self) -> Vec<Wanted>;
 
     /// Waits until [`Sink::wanted`] may give something else. Cancel-safe; never ready when it cannot.
     fn changed(&mut self) -> impl Future<Output = ()>;
@@ -184,13 +192,11 @@ impl<S: Sink> Stream<'_, S> {
 
     async fn take(&mut self, response: Response) {
         self.backoff.reset();
-        let url = match &response {
-            Response::Delta(message) => message.type_url.clone(),
-            Response::World(message) => message.type_url.clone(),
+        let Some(incoming) = self.session.receive(&response, Instant::now()) else {
+            return self.sink.note(Event::Unasked(&response.type_url));
         };
-        let Some(incoming) = self.session.receive(response, Instant::now()) else {
-            return self.sink.note(Event::Unasked(&url));
-        };
+        // The message goes when its last piece does.
+        drop(response);
         let refused = self.sink.apply(incoming).await;
         self.session.settle(refused);
         self.subscribe().await;
@@ -198,13 +204,14 @@ impl<S: Sink> Stream<'_, S> {
 
     /// Asks for what is wanted now; what nobody wants any more goes.
     async fn subscribe(&mut self) {
-        for (kind, wanted) in self.sink.wanted().unwrap_or_default() {
-            let removed = self.session.want(kind, wanted);
+        for Wanted { kind, more, less } in self.sink.wanted() {
+            let removed = self.session.want(kind, more, less);
             if !removed.is_empty() {
                 let gone = Incoming {
                     kind,
                     version: String::new(),
                     added: Vec::new(),
+                    same: 0,
                     removed,
                     missing: Vec::new(),
                     refused: Vec::new(),

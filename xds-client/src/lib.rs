@@ -18,7 +18,7 @@ mod backoff;
 mod drive;
 mod message;
 mod nack;
-mod name;
+mod piece;
 mod session;
 mod topic;
 mod types;

@@ -1,6 +1,7 @@
 //! What a NACK says.
 
 use std::fmt::Write;
+use std::sync::Arc;
 use weir_proto::google::rpc::Status;
 
 /// Longest text of a NACK in bytes; what does not fit is counted.
@@ -13,7 +14,7 @@ const CODE: i32 = 13;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
     /// Its name.
-    pub name: Box<str>,
+    pub name: Arc<str>,
     /// Field path and reason.
     pub why: String,
 }

@@ -3,27 +3,28 @@
 
 use crate::message::{Dialect, Request, Response};
 use crate::nack::Refusal;
-use crate::name::name_in;
+use crate::piece::{Piece, name_in};
 pub use crate::topic::MAX_REQUEST;
 use crate::topic::{Known, Topic};
 use crate::types::ResourceType;
-use prost::Message;
+use bytes::Bytes;
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 use weir_proto::any;
 use weir_proto::envoy::config::core::v3::Node;
-use weir_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryResponse, DiscoveryResponse, Resource as Wrapped,
-};
-use weir_proto::google::protobuf::Any;
+
+/// Hashes the bytes of resources. Its seed is the process's own, so that nobody can prepare bytes that pass for others.
+static HASH: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
 
 /// A resource that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// Its name.
-    pub name: Box<str>,
-    /// The encoded message.
-    pub body: Vec<u8>,
+    pub name: Arc<str>,
+    /// The encoded message: a piece of the response, which lives as long as one of its pieces.
+    pub body: Bytes,
 }
 
 /// What a response means to whoever applies it.
@@ -33,12 +34,14 @@ pub struct Incoming {
     pub kind: &'static ResourceType,
     /// The server's version.
     pub version: String,
-    /// New, changed or the same again.
+    /// New or changed.
     pub added: Vec<Received>,
+    /// How many came whose bytes are in force already.
+    pub same: usize,
     /// Gone.
-    pub removed: Vec<Box<str>>,
+    pub removed: Vec<Arc<str>>,
     /// Asked for, and the server says that there is none.
-    pub missing: Vec<Box<str>>,
+    pub missing: Vec<Arc<str>>,
     /// What is wrong before anybody has looked at the messages.
     pub refused: Vec<Refusal>,
 }
@@ -48,9 +51,14 @@ pub struct Incoming {
 struct Open {
     topic: usize,
     version: String,
-    names: Vec<(Box<str>, Known)>,
+    /// Resources that it has.
+    of: usize,
+    names: Vec<New>,
     refused: Vec<Refusal>,
 }
+
+/// What is to be known of a resource that is new or changed, once it is judged: its name, and when it ends.
+type New = (Arc<str>, Known, Option<Instant>);
 
 /// One stream of a client, over all its reconnections.
 #[derive(Debug)]
@@ -119,18 +127,12 @@ impl Session {
         self.topics.iter_mut().for_each(Topic::forget_stream);
     }
 
-    /// These names of a type are wanted now. Gives those that were known and are wanted no more.
-    pub fn want(&mut self, kind: &ResourceType, names: BTreeSet<Box<str>>) -> Vec<Box<str>> {
+    /// These names of a type are wanted from now on, and those no more. Gives what was known of the latter.
+    pub fn want(&mut self, kind: &ResourceType, more: Vec<Arc<str>>, less: Vec<Arc<str>>) -> Vec<Arc<str>> {
         let Some(index) = self.topics.iter().position(|topic| topic.kind == kind) else { return Vec::new() };
         let Some(topic) = self.topics.get_mut(index) else { return Vec::new() };
-        if topic.wanted == names {
-            return Vec::new();
-        }
-        topic.wanted = names;
-        let dropped: Vec<Box<str>> = topic.known.keys().filter(|name| !topic.wants(name)).cloned().collect();
-        for name in &dropped {
-            topic.known.remove(name);
-        }
+        topic.add(more);
+        let dropped = topic.drop(less);
         if self.connected {
             self.subscribe(index);
         }
@@ -156,37 +158,46 @@ impl Session {
 
     /// A response came. What it means is to be applied and then answered with [`Session::settle`]; none: nobody asked
     /// for this type, and it gets no answer.
-    pub fn receive(&mut self, response: Response, now: Instant) -> Option<Incoming> {
-        let url = match &response {
-            Response::Delta(message) => &message.type_url,
-            Response::World(message) => &message.type_url,
-        };
-        let name = any::name_in_url(url);
+    pub fn receive(&mut self, response: &Response, now: Instant) -> Option<Incoming> {
+        let name = any::name_in_url(&response.type_url);
         let index = self.topics.iter().position(|topic| topic.kind.name == name)?;
         let topic = self.topics.get_mut(index)?;
-        let (incoming, names) = match response {
-            Response::Delta(message) => delta(topic, *message, now),
-            Response::World(message) => world(topic, *message, now),
+        topic.heard(&response.nonce);
+        let mut reader = Reader {
+            incoming: nothing(topic.kind, response.version.clone()),
+            topic,
+            now,
+            names: Vec::new(),
+            unreadable: false,
         };
+        reader.read(self.dialect, response);
+        let Reader { incoming, names, .. } = reader;
+        let of = response.resources.len();
         let (version, refused) = (incoming.version.clone(), incoming.refused.clone());
-        self.open = Some(Open { topic: index, version, names, refused });
+        self.open = Some(Open { topic: index, version, of, names, refused });
         Some(incoming)
     }
 
     /// The verdict on the last response: it is answered, and the versions of what is in force are kept.
     pub fn settle(&mut self, refused: Vec<Refusal>) {
-        let Some(Open { topic, version, names, refused: mut all }) = self.open.take() else { return };
-        let of = names.len().saturating_add(all.len());
+        let Some(Open { topic, version, of, names, refused: mut all }) = self.open.take() else { return };
         all.extend(refused);
         let node = self.node_for_next();
         let Some(topic) = self.topics.get_mut(topic) else { return };
         let judged: BTreeSet<&str> = all.iter().map(|refusal| &*refusal.name).collect();
-        for (name, known) in names {
+        for (name, known, expires) in names {
             // Of a refused one the version before is in force, if any.
             if !judged.contains(&*name) {
+                topic.end(&name, expires);
                 topic.known.insert(name, known);
             } else if topic.kind.whole {
-                topic.known.entry(name).or_default();
+                topic.known.entry(name).or_default().seen = known.seen;
+            }
+        }
+        for name in &judged {
+            if let Some(known) = topic.known.get_mut(*name) {
+                // When its bytes come back the refusal is to be forgotten.
+                known.hash = None;
             }
         }
         let request = topic.answer(self.dialect, node, version, &all, of);
@@ -195,20 +206,21 @@ impl Session {
 
     /// The earliest time at which a resource ends.
     pub fn next_expiry(&self) -> Option<Instant> {
-        self.topics.iter().flat_map(|topic| topic.known.values()).filter_map(|known| known.expires).min()
+        self.topics.iter().flat_map(|topic| topic.ends.values()).min().copied()
     }
 
     /// What has ended by now: to be removed without an answer.
     pub fn expire(&mut self, now: Instant) -> Vec<Incoming> {
         let mut all = Vec::new();
         for topic in &mut self.topics {
-            let over = |known: &Known| known.expires.is_some_and(|at| at <= now);
-            let ended = topic.known.iter().filter(|(_, known)| over(known)).map(|(name, _)| name.clone());
-            let removed: Vec<Box<str>> = ended.collect();
+            let ended = topic.ends.iter().filter(|(_, at)| **at <= now).map(|(name, _)| name.clone());
+            let removed: Vec<Arc<str>> = ended.collect();
             if removed.is_empty() {
                 continue;
             }
-            topic.known.retain(|_, known| !over(known));
+            for name in &removed {
+                topic.forget(name);
+            }
             all.push(Incoming { removed, ..nothing(topic.kind, String::new()) });
         }
         all
@@ -220,102 +232,146 @@ fn nothing(kind: &'static ResourceType, version: String) -> Incoming {
         kind,
         version,
         added: Vec::new(),
+        same: 0,
         removed: Vec::new(),
         missing: Vec::new(),
         refused: Vec::new(),
     }
 }
 
-type Read = (Incoming, Vec<(Box<str>, Known)>);
-
-fn delta(topic: &mut Topic, message: DeltaDiscoveryResponse, now: Instant) -> Read {
-    topic.heard(&message.nonce);
-    let mut incoming = nothing(topic.kind, message.system_version_info);
-    let mut names = Vec::new();
-    for wrapped in message.resources {
-        take(topic, wrapped, now, &mut incoming, &mut names);
-    }
-    for name in message.removed_resources {
-        let name = name.into_boxed_str();
-        let known = topic.known.remove(&name).is_some();
-        if topic.kind.whole && known {
-            incoming.removed.push(name);
-        } else if topic.wanted.contains(&name) {
-            incoming.missing.push(name);
-        }
-    }
-    (incoming, names)
-}
-
-fn world(topic: &mut Topic, message: DiscoveryResponse, now: Instant) -> Read {
-    topic.heard(&message.nonce);
-    let mut incoming = nothing(topic.kind, message.version_info);
-    let mut names = Vec::new();
-    let empty = message.resources.is_empty();
-    for resource in message.resources {
-        take(topic, unwrapped(resource), now, &mut incoming, &mut names);
-    }
-    if topic.kind.whole {
-        let present: BTreeSet<&str> = names.iter().map(|(name, _)| &**name).collect();
-        let gone = topic.known.keys().filter(|name| !present.contains(&***name));
-        incoming.removed = gone.cloned().collect();
-        topic.known.retain(|name, _| present.contains(&**name));
-    } else if empty {
-        // What a response of a named type lacks may come later; an empty one says that there is nothing.
-        incoming.missing = topic.wanted.iter().cloned().collect();
-    }
-    (incoming, names)
-}
-
-/// In state of the world a resource may come bare, or wrapped with name and TTL.
-fn unwrapped(resource: Any) -> Wrapped {
-    let type_name = any::type_name(&resource);
-    if type_name == "envoy.service.discovery.v3.Resource"
-        && let Ok(wrapped) = Wrapped::decode(resource.value.as_slice())
-    {
-        return wrapped;
-    }
-    Wrapped { resource: Some(resource), ..Wrapped::default() }
-}
-
-/// Takes one resource of a response apart.
-fn take(
-    topic: &mut Topic,
-    wrapped: Wrapped,
+/// Reads one response.
+struct Reader<'a> {
+    topic: &'a mut Topic,
     now: Instant,
-    incoming: &mut Incoming,
-    names: &mut Vec<(Box<str>, Known)>,
-) {
-    let Wrapped { name, aliases, version, resource, ttl, .. } = wrapped;
-    let ttl = ttl.as_ref().and_then(|ttl| any::duration(ttl).ok());
-    let expires = ttl.and_then(|ttl| now.checked_add(ttl));
-    let Some(Any { type_url, value }) = resource else {
-        // A heartbeat: what is known lives on.
-        if let Some(known) = topic.known.get_mut(name.as_str()).filter(|known| known.version == version) {
-            known.expires = expires;
-            names.push((name.into(), known.clone()));
+    incoming: Incoming,
+    names: Vec<New>,
+    /// Was there a resource whose name cannot be told?
+    unreadable: bool,
+}
+
+impl Reader<'_> {
+    fn read(&mut self, dialect: Dialect, response: &Response) {
+        for (index, resource) in response.resources.iter().enumerate() {
+            let piece = match dialect {
+                Dialect::Delta => Piece::wrapped(resource),
+                Dialect::World => Piece::bare(resource),
+            };
+            match piece {
+                Ok(piece) => self.take(resource, &piece),
+                Err(why) => {
+                    self.unreadable = true;
+                    let name = format!("resources[{index}]").into();
+                    self.incoming.refused.push(Refusal { name, why });
+                }
+            }
         }
-        return;
-    };
-    let inner = name_in(&value).unwrap_or_default();
-    let name: Box<str> = if name.is_empty() { inner.into() } else { name.into() };
-    let mut refuse = |why: String| incoming.refused.push(Refusal { name: name.clone(), why });
-    if any::name_in_url(&type_url) != topic.kind.name {
-        return refuse(format!(
-            "it is a {}, where a {} is due",
-            any::name_in_url(&type_url),
-            topic.kind.name
-        ));
+        match dialect {
+            Dialect::Delta => self.remove(&response.removed),
+            Dialect::World => self.compare(response.resources.is_empty()),
+        }
+    }
+
+    /// Delta names what is gone.
+    fn remove(&mut self, names: &[Box<str>]) {
+        for name in names {
+            let name = self
+                .topic
+                .known
+                .get_key_value(&**name)
+                .map_or_else(|| name.clone().into(), |(n, _)| n.clone());
+            let known = self.topic.forget(&name);
+            if self.topic.kind.whole && known {
+                self.incoming.removed.push(name);
+            } else if self.topic.wants(&name) && !self.topic.wildcard {
+                self.incoming.missing.push(name);
+            }
+        }
+    }
+
+    /// In state of the world of a whole type, what did not come is gone. What a response of a named type lacks may
+    /// come later; an empty one says that there is nothing.
+    fn compare(&mut self, empty: bool) {
+        let topic = &mut *self.topic;
+        if topic.kind.whole && !self.unreadable {
+            let present = topic.responses;
+            let gone = topic.known.iter().filter(|(_, known)| known.seen != present);
+            let mut gone: Vec<Arc<str>> = gone.map(|(name, _)| name.clone()).collect();
+            gone.sort_unstable();
+            for name in &gone {
+                topic.forget(name);
+            }
+            self.incoming.removed = gone;
+        } else if empty && !topic.kind.whole {
+            self.incoming.missing = topic.wanted().cloned().collect();
+            // What comes again ends the absence.
+            topic.known.values_mut().for_each(|known| known.hash = None);
+        }
+    }
+
+    /// Takes one resource of a response.
+    fn take(&mut self, whole: &Bytes, piece: &Piece<'_>) {
+        let expires = piece.ttl.and_then(|ttl| self.now.checked_add(ttl));
+        let Some((kind, value)) = piece.resource else { return self.heartbeat(piece, expires) };
+        let inner = name_in(value).unwrap_or_default();
+        let name = if piece.name.is_empty() { inner } else { piece.name };
+        let response = self.topic.responses;
+        let known = self.topic.known.get_mut(name);
+        // Whatever becomes of it: it is there.
+        let again = known.is_some_and(|known| std::mem::replace(&mut known.seen, response) == response);
+        if let Some(why) = objection(self.topic, piece, kind, name, inner) {
+            return self.incoming.refused.push(Refusal { name: name.into(), why });
+        }
+        if !self.topic.wants(name) && !piece.aliases.iter().any(|alias| self.topic.wants(alias)) {
+            return;
+        }
+        if again {
+            let why = format!("name: '{name}' comes twice in one response");
+            return self.incoming.refused.push(Refusal { name: name.into(), why });
+        }
+        let hash = HASH.hash_one(value);
+        if let Some((name, known)) = self.topic.known.get_key_value(name)
+            && known.hash == Some(hash)
+        {
+            let name = name.clone();
+            self.incoming.same = self.incoming.same.saturating_add(1);
+            self.topic.end(&name, expires);
+            if let Some(known) = self.topic.known.get_mut(&name)
+                && *known.version != *piece.version
+            {
+                known.version = piece.version.into();
+            }
+            return;
+        }
+        let name = self.topic.share(name);
+        let known = Known { version: piece.version.into(), hash: Some(hash), seen: response };
+        self.names.push((name.clone(), known, expires));
+        self.incoming.added.push(Received { name, body: whole.slice_ref(value) });
+    }
+
+    /// What is known lives on.
+    fn heartbeat(&mut self, piece: &Piece<'_>, expires: Option<Instant>) {
+        let response = self.topic.responses;
+        let Some((name, known)) = self.topic.known.get_key_value(piece.name) else { return };
+        if *known.version == *piece.version {
+            let name = name.clone();
+            self.topic.end(&name, expires);
+            if let Some(known) = self.topic.known.get_mut(&name) {
+                known.seen = response;
+            }
+        }
+    }
+}
+
+/// What is wrong with a resource before anybody has looked into its message.
+fn objection(topic: &Topic, piece: &Piece<'_>, kind: &str, name: &str, inner: &str) -> Option<String> {
+    if kind != topic.kind.name {
+        return Some(format!("it is a {kind}, where a {} is due", topic.kind.name));
     }
     if name.is_empty() {
-        return refuse("name: must be set".to_owned());
+        return Some("name: must be set".to_owned());
     }
-    if !inner.is_empty() && inner != &*name && !aliases.iter().any(|alias| alias == inner) {
-        return refuse(format!("name: '{inner}' in the message, another outside it"));
+    if !inner.is_empty() && inner != name && !piece.aliases.contains(&inner) {
+        return Some(format!("name: '{inner}' in the message, another outside it"));
     }
-    if !topic.wants(&name) && !aliases.iter().any(|alias| topic.wants(alias)) {
-        return;
-    }
-    names.push((name.clone(), Known { version, expires }));
-    incoming.added.push(Received { name, body: value });
+    None
 }

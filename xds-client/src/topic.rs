@@ -3,8 +3,11 @@
 use crate::message::{Dialect, Request};
 use crate::nack::{self, Refusal};
 use crate::types::ResourceType;
+use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use std::collections::{BTreeMap, BTreeSet};
+use prost::encoding::{WireType, encode_key, encode_varint};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Instant;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DiscoveryRequest};
@@ -16,14 +19,20 @@ pub const MAX_REQUEST: usize = 4 * 1024 * 1024;
 /// The name that stands for all.
 const ALL: &str = "*";
 
-/// Names of resources.
-pub(crate) type Names = BTreeSet<Box<str>>;
+/// Tag of `resource_names` in a request of state of the world.
+const NAMES: u32 = 3;
+
+/// Names of resources; whoever holds them shares their text.
+pub(crate) type Names = BTreeSet<Arc<str>>;
 
 /// What the server has sent under a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Known {
-    pub(crate) version: String,
-    pub(crate) expires: Option<Instant>,
+    pub(crate) version: Box<str>,
+    /// Of the bytes in force; none: whatever comes is to be judged.
+    pub(crate) hash: Option<u64>,
+    /// The last response that had it.
+    pub(crate) seen: u32,
 }
 
 /// One type.
@@ -31,17 +40,27 @@ pub(crate) struct Known {
 pub(crate) struct Topic {
     pub(crate) kind: &'static ResourceType,
     pub(crate) wildcard: bool,
-    pub(crate) wanted: Names,
-    /// Names the server was told on this stream; none: it has heard nothing of this type.
-    told: Option<Names>,
+    wanted: Names,
+    /// Was the server told anything of this type on this stream?
+    told: bool,
+    /// Wanted, and the server was not told yet.
+    more: Names,
+    /// Wanted no more, and the server was not told yet.
+    less: Names,
+    /// `wanted` as a request of state of the world has it, once asked for.
+    encoded: Option<Bytes>,
     nonce: String,
     /// Version of the last response that was accepted as a whole.
     version: String,
+    /// Counts responses.
+    pub(crate) responses: u32,
     /// Outlives a stream.
-    pub(crate) known: BTreeMap<Box<str>, Known>,
+    pub(crate) known: HashMap<Arc<str>, Known, foldhash::fast::RandomState>,
+    /// When those with a TTL end.
+    pub(crate) ends: BTreeMap<Arc<str>, Instant>,
 }
 
-fn texts<'a>(names: impl Iterator<Item = &'a Box<str>>) -> Vec<String> {
+fn texts<'a>(names: impl Iterator<Item = &'a Arc<str>>) -> Vec<String> {
     names.map(|name| name.to_string()).collect()
 }
 
@@ -51,10 +70,15 @@ impl Topic {
             kind,
             wildcard,
             wanted: Names::new(),
-            told: None,
+            told: false,
+            more: Names::new(),
+            less: Names::new(),
+            encoded: None,
             nonce: String::new(),
             version: String::new(),
-            known: BTreeMap::new(),
+            responses: 0,
+            known: HashMap::default(),
+            ends: BTreeMap::new(),
         }
     }
 
@@ -63,35 +87,98 @@ impl Topic {
         self.wildcard || self.wanted.contains(name)
     }
 
+    /// All names that were asked for.
+    pub(crate) fn wanted(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.wanted.iter()
+    }
+
+    /// The text of a name that is wanted, shared; or a new one.
+    pub(crate) fn share(&self, name: &str) -> Arc<str> {
+        self.wanted.get(name).cloned().unwrap_or_else(|| name.into())
+    }
+
+    /// These are wanted from now on.
+    pub(crate) fn add(&mut self, names: impl IntoIterator<Item = Arc<str>>) {
+        for name in names {
+            if self.wanted.insert(name.clone()) {
+                self.encoded = None;
+                if !self.less.remove(&name) {
+                    self.more.insert(name);
+                }
+            }
+        }
+    }
+
+    /// These are wanted no more. Gives those of them that the server has sent.
+    pub(crate) fn drop(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<Arc<str>> {
+        let mut known = Vec::new();
+        for name in names {
+            if self.wanted.remove(&name) {
+                self.encoded = None;
+                if !self.more.remove(&name) {
+                    self.less.insert(name.clone());
+                }
+            }
+            if !self.wildcard && self.forget(&name) {
+                known.push(name);
+            }
+        }
+        known
+    }
+
+    /// Forgets what the server has sent under this name; was there anything?
+    pub(crate) fn forget(&mut self, name: &str) -> bool {
+        self.ends.remove(name);
+        self.known.remove(name).is_some()
+    }
+
+    /// Notes when a resource ends, if it does.
+    pub(crate) fn end(&mut self, name: &Arc<str>, at: Option<Instant>) {
+        match at {
+            Some(at) => drop(self.ends.insert(name.clone(), at)),
+            None if self.ends.is_empty() => {}
+            None => drop(self.ends.remove(name)),
+        }
+    }
+
     /// The stream is gone.
     pub(crate) fn forget_stream(&mut self) {
-        self.told = None;
+        self.told = false;
         self.nonce.clear();
     }
 
     pub(crate) fn heard(&mut self, nonce: &str) {
         nonce.clone_into(&mut self.nonce);
+        self.responses = self.responses.wrapping_add(1);
     }
 
     /// What the server is to be told now: nothing when it knows.
     pub(crate) fn subscribe(&mut self, dialect: Dialect, node: Option<Node>) -> Option<Request> {
-        if self.told.as_ref() == Some(&self.wanted) {
+        let nothing = match self.told {
+            true => self.more.is_empty() && self.less.is_empty(),
+            // An empty first request of a type means all of it.
+            false => self.wanted.is_empty() && !self.wildcard,
+        };
+        if nothing {
             return None;
         }
-        let request = match &self.told {
-            // An empty first request of a type means all of it.
-            None if self.wanted.is_empty() && !self.wildcard => return None,
-            None => self.first(dialect, node),
-            Some(told) => self.change(dialect, node, told),
-        };
-        self.told = Some(self.wanted.clone());
-        Some(request)
+        let (more, less) = (std::mem::take(&mut self.more), std::mem::take(&mut self.less));
+        let first = !std::mem::replace(&mut self.told, true);
+        Some(match dialect {
+            Dialect::World => self.world(node, None),
+            Dialect::Delta if first => self.first(node),
+            // A change carries no nonce: it is no answer.
+            Dialect::Delta => Request::Delta(Box::new(DeltaDiscoveryRequest {
+                node,
+                type_url: self.kind.url(),
+                resource_names_subscribe: texts(more.iter()),
+                resource_names_unsubscribe: texts(less.iter()),
+                ..DeltaDiscoveryRequest::default()
+            })),
+        })
     }
 
-    fn first(&self, dialect: Dialect, node: Option<Node>) -> Request {
-        if dialect == Dialect::World {
-            return self.world(node, &self.wanted, None);
-        }
+    fn first(&self, node: Option<Node>) -> Request {
         let mut subscribe = texts(self.wanted.iter());
         if self.wildcard && !subscribe.is_empty() {
             subscribe.insert(0, ALL.to_owned());
@@ -101,7 +188,7 @@ impl Topic {
             node,
             type_url: self.kind.url(),
             resource_names_subscribe: subscribe,
-            initial_resource_versions: known.map(|(n, k)| (n.to_string(), k.version.clone())).collect(),
+            initial_resource_versions: known.map(|(n, k)| (n.to_string(), k.version.to_string())).collect(),
             ..DeltaDiscoveryRequest::default()
         };
         if request.encoded_len() > MAX_REQUEST {
@@ -110,30 +197,18 @@ impl Topic {
         Request::Delta(Box::new(request))
     }
 
-    /// A change carries no nonce in the delta dialect: it is no answer.
-    fn change(&self, dialect: Dialect, node: Option<Node>, told: &Names) -> Request {
-        if dialect == Dialect::World {
-            return self.world(node, &self.wanted, None);
-        }
-        Request::Delta(Box::new(DeltaDiscoveryRequest {
-            node,
-            type_url: self.kind.url(),
-            resource_names_subscribe: texts(self.wanted.difference(told)),
-            resource_names_unsubscribe: texts(told.difference(&self.wanted)),
-            ..DeltaDiscoveryRequest::default()
-        }))
-    }
-
-    fn world(&self, node: Option<Node>, names: &Names, refused: Option<(&[Refusal], usize)>) -> Request {
-        Request::World(Box::new(DiscoveryRequest {
+    fn world(&mut self, node: Option<Node>, refused: Option<(&[Refusal], usize)>) -> Request {
+        let wanted = &self.wanted;
+        let names = self.encoded.get_or_insert_with(|| encoded(wanted)).clone();
+        let message = DiscoveryRequest {
             version_info: self.version.clone(),
             node,
-            resource_names: texts(names.iter()),
             type_url: self.kind.url(),
             response_nonce: self.nonce.clone(),
             error_detail: refused.map(|(refused, of)| nack::status(refused, of)),
             ..DiscoveryRequest::default()
-        }))
+        };
+        Request::World(Box::new(message), names)
     }
 
     /// The answer to the last response: an ACK, or a NACK when something was refused. It changes no subscription.
@@ -150,8 +225,7 @@ impl Topic {
         }
         let refused = Some((refused, of)).filter(|(refused, _)| !refused.is_empty());
         if dialect == Dialect::World {
-            let told = self.told.clone().unwrap_or_default();
-            return self.world(node, &told, refused);
+            return self.world(node, refused);
         }
         Request::Delta(Box::new(DeltaDiscoveryRequest {
             node,
@@ -161,4 +235,14 @@ impl Topic {
             ..DeltaDiscoveryRequest::default()
         }))
     }
+}
+
+fn encoded(names: &Names) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(names.iter().map(|name| name.len().saturating_add(6)).sum());
+    for name in names {
+        encode_key(NAMES, WireType::LengthDelimited, &mut bytes);
+        encode_varint(name.len() as u64, &mut bytes);
+        bytes.put_slice(name.as_bytes());
+    }
+    bytes.freeze()
 }

@@ -3,14 +3,15 @@
 #![forbid(unsafe_code)]
 
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use weir_proto::any;
 use weir_proto::envoy::config::cluster::v3::Cluster;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use weir_proto::envoy::service::discovery::v3::{
-    DeltaDiscoveryResponse, DiscoveryResponse, Resource as Wrapped,
+    DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Resource as Wrapped,
 };
 use weir_proto::google::protobuf::{Any, Duration as ProtoDuration};
 use weir_xds::{CLUSTER, Dialect, ENDPOINTS, Refusal, Request, ResourceType, Response, Session};
@@ -61,10 +62,12 @@ fn line(request: &Request) -> String {
             part("nonce ", m.response_nonce.clone());
             part("error ", m.error_detail.as_ref().map(|e| e.message.clone()).unwrap_or_default());
         }
-        Request::World(m) => {
+        Request::World(m, names) => {
+            assert!(m.resource_names.is_empty(), "they are encoded apart");
+            let names = DiscoveryRequest::decode(names.clone()).unwrap().resource_names;
             part("", short(&m.type_url).into());
             part("", m.node.as_ref().map(|_| "node".into()).unwrap_or_default());
-            part("names ", m.resource_names.join(","));
+            part("names ", names.join(","));
             part("version ", m.version_info.clone());
             part("nonce ", m.response_nonce.clone());
             part("error ", m.error_detail.as_ref().map(|e| e.message.clone()).unwrap_or_default());
@@ -73,14 +76,19 @@ fn line(request: &Request) -> String {
     text.trim_start().to_owned()
 }
 
-fn packed(kind: &ResourceType, name: &str) -> Any {
+/// A resource whose bytes are those of its version.
+fn packed_as(kind: &ResourceType, name: &str, version: &str) -> Any {
     let value = if *kind == CLUSTER {
-        Cluster { name: name.into(), ..Cluster::default() }.encode_to_vec()
+        Cluster { name: name.into(), alt_stat_name: version.into(), ..Cluster::default() }.encode_to_vec()
     } else {
         ClusterLoadAssignment { cluster_name: name.into(), ..ClusterLoadAssignment::default() }
             .encode_to_vec()
     };
     Any { type_url: kind.url(), value }
+}
+
+fn packed(kind: &ResourceType, name: &str) -> Any {
+    packed_as(kind, name, "")
 }
 
 fn response(
@@ -91,16 +99,17 @@ fn response(
     removed: &str,
 ) -> Response {
     let (version, nonce) = (at.to_owned(), format!("n{at}"));
-    match dialect {
-        Dialect::Delta => Response::Delta(Box::new(DeltaDiscoveryResponse {
+    let bytes = match dialect {
+        Dialect::Delta => DeltaDiscoveryResponse {
             system_version_info: version,
             resources,
             type_url: kind.url(),
             removed_resources: removed.split_whitespace().map(Into::into).collect(),
             nonce,
             ..DeltaDiscoveryResponse::default()
-        })),
-        Dialect::World => Response::World(Box::new(DiscoveryResponse {
+        }
+        .encode_to_vec(),
+        Dialect::World => DiscoveryResponse {
             version_info: version,
             resources: resources
                 .into_iter()
@@ -116,13 +125,16 @@ fn response(
             type_url: kind.url(),
             nonce,
             ..DiscoveryResponse::default()
-        })),
-    }
+        }
+        .encode_to_vec(),
+    };
+    Response::read(dialect, &bytes.into()).unwrap()
 }
 
 struct Bench {
     dialect: Dialect,
     session: Session,
+    wanted: BTreeSet<Arc<str>>,
     now: Instant,
     out: Vec<String>,
 }
@@ -131,17 +143,20 @@ impl Bench {
     fn new(dialect: Dialect, node_once: bool) -> Self {
         let node = Node { id: "me".into(), ..Node::default() };
         let session = Session::new(dialect, node, node_once, &[(&CLUSTER, true), (&ENDPOINTS, false)]);
-        Bench { dialect, session, now: Instant::now(), out: Vec::new() }
+        Bench { dialect, session, wanted: BTreeSet::new(), now: Instant::now(), out: Vec::new() }
     }
 
     fn said(&mut self, incoming: &weir_xds::Incoming) {
-        let words = |list: &[Box<str>]| list.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(",");
-        let added: Vec<Box<str>> = incoming.added.iter().map(|r| r.name.clone()).collect();
+        let words = |list: &[Arc<str>]| list.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(",");
+        let added: Vec<Arc<str>> = incoming.added.iter().map(|r| r.name.clone()).collect();
         let mut text = format!("  {}", short(&incoming.kind.url()));
         for (sign, list) in [("+", &added), ("-", &incoming.removed), ("missing ", &incoming.missing)] {
             if !list.is_empty() {
                 text.push_str(&format!(" {sign}{}", words(list)));
             }
+        }
+        if incoming.same > 0 {
+            text.push_str(&format!(" {} the same", incoming.same));
         }
         for Refusal { name, why } in &incoming.refused {
             text.push_str(&format!(" refused {name} ({why})"));
@@ -150,7 +165,7 @@ impl Bench {
     }
 
     fn receive(&mut self, response: Response) {
-        match self.session.receive(response, self.now) {
+        match self.session.receive(&response, self.now) {
             Some(incoming) => self.said(&incoming),
             None => self.out.push("  nobody asked".into()),
         }
@@ -161,8 +176,11 @@ impl Bench {
             Connect => self.session.connect(),
             Lose => self.session.disconnect(),
             Want(names) => {
-                let names = names.split_whitespace().map(Into::into).collect();
-                let gone = self.session.want(&ENDPOINTS, names);
+                let names: BTreeSet<Arc<str>> = names.split_whitespace().map(Into::into).collect();
+                let before = std::mem::replace(&mut self.wanted, names);
+                let more = self.wanted.difference(&before).cloned().collect();
+                let less = before.difference(&self.wanted).cloned().collect();
+                let gone = self.session.want(&ENDPOINTS, more, less);
                 if !gone.is_empty() {
                     self.out.push(format!("  gone {}", gone.join(",")));
                 }
@@ -170,7 +188,7 @@ impl Bench {
             Get(kind, at, names, removed) => {
                 let resources = names.split_whitespace().map(|word| {
                     let (name, version) = word.split_once('=').unwrap_or((word, ""));
-                    let resource = Some(packed(kind, name));
+                    let resource = Some(packed_as(kind, name, version));
                     Wrapped { name: name.into(), version: version.into(), resource, ..Wrapped::default() }
                 });
                 let response = response(self.dialect, kind, at, resources.collect(), removed);
@@ -310,6 +328,85 @@ static DELTA: &[Row] = &[
         ],
         &["CDS node", "  CDS +a", "CDS nonce nt", "  CDS", "CDS nonce nt", "  CDS -a"],
     ),
+    (
+        "bytes that are in force are recognised, also over streams; their version is taken over",
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a=1 b=1", ""),
+            Judge(""),
+            Lose,
+            Connect,
+            Get(&CLUSTER, "2", "a=1 b=2", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "  CDS +a,b",
+            "CDS nonce n1",
+            "CDS node known a=1,b=1",
+            "  CDS +b 1 the same",
+            "CDS nonce n2",
+        ],
+    ),
+    (
+        "after a refusal the bytes before are judged again",
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a=1", ""),
+            Judge(""),
+            Get(&CLUSTER, "2", "a=2", ""),
+            Judge("a"),
+            Get(&CLUSTER, "3", "a=1", ""),
+            Judge(""),
+            Get(&CLUSTER, "4", "a=1", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "  CDS +a",
+            "CDS nonce n1",
+            "  CDS +a",
+            "CDS nonce n2 error 1 of 1 resources refused, the others are in force; a: bad",
+            "  CDS +a",
+            "CDS nonce n3",
+            "  CDS 1 the same",
+            "CDS nonce n4",
+        ],
+    ),
+    (
+        "what was gone and comes back is new",
+        &[
+            Connect,
+            Want("s"),
+            Get(&ENDPOINTS, "1", "s=1", ""),
+            Judge(""),
+            Get(&ENDPOINTS, "2", "", "s"),
+            Judge(""),
+            Get(&ENDPOINTS, "3", "s=1", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "EDS +s",
+            "  EDS +s",
+            "EDS nonce n1",
+            "  EDS missing s",
+            "EDS nonce n2",
+            "  EDS +s",
+            "EDS nonce n3",
+        ],
+    ),
+    (
+        "a known name that comes twice in one response is refused",
+        &[Connect, Get(&CLUSTER, "1", "a=1", ""), Judge(""), Get(&CLUSTER, "2", "a=1 a=2", ""), Judge("")],
+        &[
+            "CDS node",
+            "  CDS +a",
+            "CDS nonce n1",
+            "  CDS 1 the same refused a (name: 'a' comes twice in one response)",
+            "CDS nonce n2 error 1 of 2 resources refused, the others are in force; a: name: 'a' comes twice in one response",
+        ],
+    ),
 ];
 
 #[test]
@@ -338,7 +435,7 @@ static WORLD: &[Row] = &[
             "CDS node",
             "  CDS +a",
             "CDS version 1 nonce n1",
-            "  CDS +a,b",
+            "  CDS +b 1 the same",
             "CDS version 1 nonce n2 error 1 of 2 resources refused, the others are in force; b: bad",
         ],
     ),
@@ -398,7 +495,7 @@ static WORLD: &[Row] = &[
             "  CDS +a,b",
             "CDS version 1 nonce n1",
             "CDS node version 1",
-            "  CDS +b -a",
+            "  CDS -a 1 the same",
             "CDS version 5 nonce n5",
         ],
     ),
@@ -441,6 +538,29 @@ fn the_node_is_in_every_message_unless_once_is_asked_for() {
 }
 
 #[test]
+fn a_resource_that_cannot_be_read_takes_nothing_away() {
+    let mut session = Session::new(Dialect::World, Node::default(), true, &[(&CLUSTER, true)]);
+    session.connect();
+    let whole = |resources: Vec<Any>| DiscoveryResponse {
+        type_url: CLUSTER.url(),
+        resources,
+        ..DiscoveryResponse::default()
+    };
+    let both = whole(vec![packed(&CLUSTER, "a"), packed(&CLUSTER, "b")]).encode_to_vec();
+    let both = Response::read(Dialect::World, &both.into()).unwrap();
+    assert_eq!(session.receive(&both, Instant::now()).unwrap().added.len(), 2);
+    session.settle(Vec::new());
+    let mut broken = whole(vec![packed(&CLUSTER, "a")]).encode_to_vec();
+    // An `Any` whose value is longer than it.
+    broken.extend([0x12, 0x02, 0x12, 0x7f]);
+    let broken = Response::read(Dialect::World, &broken.into()).unwrap();
+    let incoming = session.receive(&broken, Instant::now()).unwrap();
+    assert_eq!((incoming.same, incoming.removed.len()), (1, 0), "it may be 'b'");
+    let Some(Refusal { name, why }) = incoming.refused.first() else { panic!("it is refused") };
+    assert_eq!((&**name, why.as_str()), ("resources[1]", "field 2 is longer than the message"));
+}
+
+#[test]
 fn what_is_wrong_with_the_wrapping_is_refused_by_name() {
     let mut session =
         Session::new(Dialect::Delta, Node::default(), true, &[(&CLUSTER, true), (&ENDPOINTS, false)]);
@@ -458,7 +578,7 @@ fn what_is_wrong_with_the_wrapping_is_refused_by_name() {
         Wrapped { aliases: vec!["inside".into()], ..wrapped("aliased", packed(&CLUSTER, "inside")) },
     ];
     let incoming =
-        session.receive(response(Dialect::Delta, &CLUSTER, "1", resources, ""), Instant::now()).unwrap();
+        session.receive(&response(Dialect::Delta, &CLUSTER, "1", resources, ""), Instant::now()).unwrap();
     let added: Vec<&str> = incoming.added.iter().map(|r| &*r.name).collect();
     assert_eq!(added, ["good", "aliased"]);
     let whys: Vec<&str> = incoming.refused.iter().map(|r| r.why.as_str()).collect();

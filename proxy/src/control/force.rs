@@ -4,23 +4,24 @@
 //! configurations; each for a bounded time, and meanwhile the version before serves on. What a whole update brings
 //! (the bootstrap without control plane, a folder) waits for nothing.
 
-use super::compile::route_config;
+use super::compile::{endpoints, route_config};
 use super::gaps::Gaps;
 use super::sockets::Opened;
-use super::state::{Pending, State};
+use super::state::{Pending, State, decode};
 use super::update::Kind;
 use crate::base::Name;
 use crate::base::addr::Address;
+use crate::base::ledger::Sink;
 use crate::live;
 use crate::model::cluster::{Assignment, Cluster, Discovery};
 use crate::model::http::RouteSource;
 use crate::model::listener::{FilterChain, Listener, Terminal};
 use crate::model::pushed::Pushed;
 use crate::model::route::RouteConfig;
-use crate::model::snapshot::{ByName, Snapshot};
+use crate::model::snapshot::{Addresses, ByName, Snapshot};
 use crate::upstream::hosts;
+use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -30,7 +31,9 @@ const UNKNOWN: Duration = Duration::from_secs(2);
 /// In force, and waiting.
 #[derive(Default)]
 pub(super) struct Force {
-    pub(super) listeners: ByName<Listener>,
+    listeners: ByName<Listener>,
+    /// Which listener is at which address; none: to be looked at anew.
+    addresses: Option<Arc<Addresses>>,
     routes: ByName<RouteConfig>,
     pub(super) clusters: ByName<Cluster>,
     /// Removed clusters that a route in force still names.
@@ -41,7 +44,7 @@ pub(super) struct Force {
     held: BTreeMap<Name, Batch>,
     pub(super) gaps: Gaps,
     /// Clusters in force by the service that brings their endpoints.
-    services: HashMap<Name, Vec<Name>>,
+    services: HashMap<Name, SmallVec<[Name; 1]>>,
     version: u64,
 }
 
@@ -67,11 +70,12 @@ impl Force {
         batch.handed.extend(handed);
     }
 
-    /// A listener is gone: gives the addresses that the workers are to close.
-    pub(super) fn remove_listener(&mut self, name: &Name) -> Vec<Address> {
-        self.listeners.remove(name);
+    /// A listener is gone: gives it, if it was in force, and the addresses that the workers are to close.
+    pub(super) fn remove_listener(&mut self, name: &Name) -> (Option<Arc<Listener>>, Vec<Address>) {
         self.waiting.remove(&(Kind::Listener, name.clone()));
-        self.held.remove(name).map(|batch| batch.closed).unwrap_or_default()
+        self.addresses = None;
+        let closed = self.held.remove(name).map(|batch| batch.closed).unwrap_or_default();
+        (self.listeners.remove(name), closed)
     }
 
     pub(super) fn remove_route(&mut self, name: &Name) {
@@ -79,25 +83,42 @@ impl Force {
         self.waiting.remove(&(Kind::Route, name.clone()));
     }
 
-    pub(super) fn remove_cluster(&mut self, name: &Name) {
+    /// A cluster is gone: gives it, if it was in force.
+    pub(super) fn remove_cluster(&mut self, name: &Name) -> Option<Arc<Cluster>> {
         self.waiting.remove(&(Kind::Cluster, name.clone()));
-        if let Some(old) = self.clusters.remove(name) {
-            self.retired.insert(name.clone(), old);
+        let old = self.clusters.remove(name)?;
+        self.unfeed(&old);
+        self.retired.insert(name.clone(), old.clone());
+        Some(old)
+    }
+
+    /// Puts a cluster in force; gives the version before.
+    fn put_cluster(&mut self, cluster: Arc<Cluster>) -> Option<Arc<Cluster>> {
+        self.retired.remove(&cluster.name);
+        let old = self.clusters.insert(cluster.name.clone(), cluster.clone());
+        if let Some(old) = &old {
+            self.unfeed(old);
+        }
+        if let Discovery::Eds(pushed) = &cluster.discovery {
+            self.services.entry(pushed.name.clone()).or_default().push(cluster.name.clone());
+        }
+        old
+    }
+
+    /// No service feeds this cluster any more.
+    fn unfeed(&mut self, cluster: &Cluster) {
+        let Discovery::Eds(pushed) = &cluster.discovery else { return };
+        if let Some(fed) = self.services.get_mut(&pushed.name) {
+            fed.retain(|name| *name != cluster.name);
+            if fed.is_empty() {
+                self.services.remove(&pushed.name);
+            }
         }
     }
 
     /// A cluster in force, or one that is gone and still used.
     fn cluster(&self, name: &str) -> Option<&Arc<Cluster>> {
         self.clusters.get(name).or_else(|| self.retired.get(name))
-    }
-
-    fn index_services(&mut self) {
-        self.services.clear();
-        for (name, cluster) in &self.clusters {
-            if let Discovery::Eds(pushed) = &cluster.discovery {
-                self.services.entry(pushed.name.clone()).or_default().push(name.clone());
-            }
-        }
     }
 
     /// Statistics' names of the clusters that a service feeds.
@@ -117,16 +138,20 @@ impl Force {
 
     /// Which listener is at which address. Where two say the same, the one without a socket of its own counts: the
     /// other is reached through it.
-    fn addresses(&self) -> HashMap<SocketAddr, Name, foldhash::fast::RandomState> {
-        let mut found: HashMap<SocketAddr, Name, _> = HashMap::default();
-        for (name, listener) in &self.listeners {
-            for address in listener.addresses.iter().filter_map(Address::socket) {
-                if !listener.bind_to_port || !found.contains_key(&address) {
-                    found.insert(address, name.clone());
+    fn addresses(&mut self) -> Arc<Addresses> {
+        let listeners = &self.listeners;
+        let look = || {
+            let mut found = Addresses::default();
+            for (name, listener) in listeners.iter() {
+                for address in listener.addresses.iter().filter_map(Address::socket) {
+                    if !listener.bind_to_port || !found.contains_key(&address) {
+                        found.insert(address, name.clone());
+                    }
                 }
             }
-        }
-        found
+            Arc::new(found)
+        };
+        self.addresses.get_or_insert_with(look).clone()
     }
 
     /// Drops removed clusters that no route in force names any more.
@@ -217,9 +242,6 @@ impl State {
                 self.enforce(wanted, name, pending);
             }
         }
-        if pending.reindex {
-            self.force.index_services();
-        }
     }
 
     fn enforce(&mut self, kind: Kind, name: Name, pending: &mut Pending) {
@@ -228,10 +250,10 @@ impl State {
         match kind {
             Kind::Cluster => {
                 if let Some(cluster) = self.clusters.get(&name) {
-                    force.retired.remove(&name);
-                    force.clusters.insert(name.clone(), cluster.clone());
+                    let old = force.put_cluster(cluster.clone());
+                    self.wants.cluster(old.as_ref(), Some(cluster));
                     pending.clusters.push(name.clone());
-                    pending.reindex = true;
+                    pending.named |= old.as_ref().is_some_and(has_names) || has_names(cluster);
                 }
             }
             Kind::Route => {
@@ -241,7 +263,9 @@ impl State {
             }
             Kind::Listener => {
                 if let Some(listener) = self.listeners.get(&name) {
-                    force.listeners.insert(name.clone(), listener.clone());
+                    let old = force.listeners.insert(name.clone(), listener.clone());
+                    force.addresses = None;
+                    self.wants.listener(old.as_ref(), Some(listener));
                 }
                 if let Some(batch) = force.held.remove(&name) {
                     pending.closed.extend(batch.closed.into_iter().map(|address| (name.clone(), address)));
@@ -278,26 +302,40 @@ impl State {
     }
 
     fn publish_hosts(&self, cluster: &Cluster) {
-        let none = Assignment::default();
+        let pushed;
         let assignment = match &cluster.discovery {
             // The thread that looks the names up publishes them.
             Discovery::Dns(_) => return,
             // Published when they have come; requests wait.
             Discovery::Eds(pushed) if self.force.gaps.waits(Kind::Endpoints, &pushed.name) => return,
-            Discovery::Eds(pushed) => self.endpoints.get(&pushed.name).map_or(&none, |found| &**found),
+            Discovery::Eds(service) => {
+                pushed = self.assignment(&service.name);
+                &pushed
+            }
             Discovery::Static | Discovery::OriginalDst { .. } => &cluster.assignment,
         };
         hosts::publish(cluster, assignment, &hosts::unresolved);
+    }
+
+    /// Endpoints that were pushed, compiled anew: only those of hot clusters are needed, and all are judged when they
+    /// come.
+    fn assignment(&self, service: &str) -> Assignment {
+        let Some(body) = self.endpoints.body(service) else { return Assignment::default() };
+        let sink = Sink::new();
+        let at = &sink.root("");
+        let compile = |message| endpoints::assignment(at, &message, endpoints::Names::Refuse);
+        decode(at, body).map(compile).unwrap_or_default()
     }
 
     pub(super) fn publish(&mut self) {
         let force = &mut self.force;
         force.forget_retired();
         force.version = force.version.saturating_add(1);
+        let addresses = force.addresses();
         let mut snapshot = Snapshot {
             version: force.version,
             listeners: force.listeners.clone(),
-            addresses: force.addresses(),
+            addresses,
             routes: force.routes.clone(),
             clusters: force.clusters.clone(),
             runtime: self.settings.runtime.clone(),
@@ -309,6 +347,11 @@ impl State {
         self.published.publish(snapshot.clone());
         self.workers.publish(snapshot);
     }
+}
+
+/// Are its hosts looked up?
+pub(super) fn has_names(cluster: &Arc<Cluster>) -> bool {
+    matches!(cluster.discovery, Discovery::Dns(_))
 }
 
 fn chains(listener: &Listener) -> impl Iterator<Item = &FilterChain> {

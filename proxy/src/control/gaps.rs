@@ -17,7 +17,7 @@ enum Gap {
 /// All gaps. Its bound is what the resources in force name.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    all: HashMap<(Kind, Name), Gap>,
+    all: HashMap<Kind, HashMap<Name, Gap>>,
     /// How many are open: the usual answer is none.
     open: usize,
 }
@@ -25,30 +25,34 @@ pub(super) struct Gaps {
 impl Gaps {
     /// Something names it and it is not there. A gap that is known stays as it is.
     pub(super) fn open(&mut self, kind: Kind, name: &Name, within: Option<Duration>, now: Instant) {
-        self.all.entry((kind, name.clone())).or_insert_with(|| {
+        self.all.entry(kind).or_default().entry(name.clone()).or_insert_with(|| {
             self.open = self.open.saturating_add(1);
             Gap::Open(within.and_then(|within| now.checked_add(within)))
         });
     }
 
-    /// It has come, or nobody names it any more.
-    pub(super) fn close(&mut self, kind: Kind, name: &Name) {
-        if matches!(self.all.remove(&(kind, name.clone())), Some(Gap::Open(_))) {
-            self.open = self.open.saturating_sub(1);
-        }
-    }
-
-    /// It will not come: nobody waits any longer.
-    pub(super) fn give_up(&mut self, kind: Kind, name: &Name) {
-        let before = self.all.insert((kind, name.clone()), Gap::GivenUp);
+    fn was(&mut self, before: Option<Gap>) {
         if matches!(before, Some(Gap::Open(_))) {
             self.open = self.open.saturating_sub(1);
         }
     }
 
+    /// It has come, or nobody names it any more.
+    pub(super) fn close(&mut self, kind: Kind, name: &Name) {
+        let before = self.all.get_mut(&kind).and_then(|gaps| gaps.remove(name));
+        self.was(before);
+    }
+
+    /// It will not come: nobody waits any longer.
+    pub(super) fn give_up(&mut self, kind: Kind, name: &Name) {
+        let before = self.all.entry(kind).or_default().insert(name.clone(), Gap::GivenUp);
+        self.was(before);
+    }
+
     /// Is it waited for?
     pub(super) fn waits(&self, kind: Kind, name: &Name) -> bool {
-        self.open > 0 && matches!(self.all.get(&(kind, name.clone())), Some(Gap::Open(_)))
+        let find = || self.all.get(&kind)?.get(name);
+        self.open > 0 && matches!(find(), Some(Gap::Open(_)))
     }
 
     /// When the next one is given up.
@@ -56,7 +60,7 @@ impl Gaps {
         if self.open == 0 {
             return None;
         }
-        let times = self.all.values().filter_map(|gap| match gap {
+        let times = self.all.values().flat_map(HashMap::values).filter_map(|gap| match gap {
             Gap::Open(until) => *until,
             Gap::GivenUp => None,
         });
@@ -66,18 +70,22 @@ impl Gaps {
     /// Gives up those whose time has come.
     pub(super) fn expire(&mut self, now: Instant) -> Vec<(Kind, Name)> {
         let over = |gap: &Gap| matches!(gap, Gap::Open(Some(until)) if *until <= now);
-        let ended: Vec<_> =
-            self.all.iter().filter(|(_, gap)| over(gap)).map(|(key, _)| key.clone()).collect();
+        let of = |(kind, gaps): (&Kind, &HashMap<Name, Gap>)| {
+            let ended = gaps.iter().filter(|(_, gap)| over(gap));
+            ended.map(|(name, _)| (*kind, name.clone())).collect::<Vec<_>>()
+        };
+        let ended: Vec<_> = self.all.iter().flat_map(of).collect();
         for (kind, name) in &ended {
             self.give_up(*kind, name);
         }
         ended
     }
 
-    /// Forgets what nobody names any more.
-    pub(super) fn retain(&mut self, named: impl Fn(Kind, &Name) -> bool) {
-        self.all.retain(|(kind, name), _| named(*kind, name));
-        self.open = self.all.values().filter(|gap| matches!(gap, Gap::Open(_))).count();
+    /// Forgets all of a type.
+    pub(super) fn forget(&mut self, kind: Kind) {
+        for gap in self.all.remove(&kind).into_iter().flat_map(HashMap::into_values) {
+            self.was(Some(gap));
+        }
     }
 }
 
@@ -101,7 +109,7 @@ mod tests {
         gaps.close(Kind::Cluster, &name);
         gaps.open(Kind::Cluster, &name, None, start);
         assert!(gaps.waits(Kind::Cluster, &name), "what came and went is waited for again");
-        gaps.retain(|kind, _| kind == Kind::Route);
+        gaps.forget(Kind::Cluster);
         assert!(!gaps.waits(Kind::Cluster, &name) && gaps.waits(Kind::Route, &name));
         gaps.give_up(Kind::Route, &name);
         assert_eq!((gaps.next(), gaps.open), (None, 0));

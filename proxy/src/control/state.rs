@@ -3,18 +3,18 @@
 use super::compile::bootstrap::Settings;
 use super::compile::{Cx, cluster, endpoints, listener, route_config};
 use super::dns::Names;
-use super::force::Force;
-use super::interest::Interest;
+use super::force::{Force, has_names};
+use super::interest::{Interest, Wants};
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
-use super::store::Table;
+use super::store::{Judged, Table};
 use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
 use super::workers::Workers;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::{At, CompileError, Sink};
 use crate::live;
-use crate::model::cluster::{Assignment, Cluster, Discovery};
+use crate::model::cluster::Cluster;
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::model::snapshot::Published;
@@ -28,13 +28,16 @@ use tokio::sync::watch;
 /// Everything that `control` keeps.
 pub(super) struct State {
     pub(super) settings: Settings,
-    pub(super) clusters: Table<Cluster>,
-    pub(super) endpoints: Table<Assignment>,
-    pub(super) listeners: Table<Listener>,
-    pub(super) routes: Table<RouteConfig>,
+    pub(super) clusters: Table<Arc<Cluster>>,
+    /// Of endpoints the bytes alone are kept: few clusters are hot.
+    pub(super) endpoints: Table<Judged>,
+    pub(super) listeners: Table<Arc<Listener>>,
+    pub(super) routes: Table<Arc<RouteConfig>>,
     /// What of them is in force.
     pub(super) force: Force,
     /// What is wanted by name.
+    pub(super) wants: Wants,
+    /// Tells it.
     pub(super) interest: watch::Sender<Arc<Interest>>,
     /// Types whose first answer is waited for, and until when.
     initial: Vec<(Kind, Option<Instant>)>,
@@ -63,14 +66,14 @@ pub(super) struct Pending {
     pub(super) handed: Vec<(usize, Opened)>,
     pub(super) closed: Vec<(Name, Address)>,
     pub(super) publish: bool,
-    /// The set of clusters in force has changed.
-    pub(super) reindex: bool,
+    /// A cluster whose hosts are looked up came into force, or went.
+    pub(super) named: bool,
 }
 
 impl Pending {
-    fn changes(&self, kind: Kind) -> bool {
-        let changed = |v: &Verdict| !matches!(v.result, Ok(Outcome::Unchanged) | Err(_));
-        self.verdicts.iter().any(|v| v.kind == kind && changed(v))
+    /// It is accepted, in the place of another or not.
+    fn accept(&mut self, kind: Kind, name: Name, replaces: bool) {
+        self.judge(kind, name, Ok(if replaces { Outcome::Changed } else { Outcome::Added }));
     }
 
     fn judge(&mut self, kind: Kind, name: Name, result: Result<Outcome, Vec<CompileError>>) {
@@ -102,6 +105,7 @@ impl State {
             listeners: Table::default(),
             routes: Table::default(),
             force: Force::default(),
+            wants: Wants::default(),
             interest: watch::Sender::default(),
             initial,
             initialised: Arc::default(),
@@ -116,6 +120,7 @@ impl State {
     /// Applies an update; each resource is judged alone. `fixed`: it is the bootstrap's.
     pub(super) fn apply(&mut self, update: Update, fixed: bool) -> Vec<Verdict> {
         let Update { version, sent, clusters, endpoints, listeners, routes } = update;
+        let version = Name::from(version);
         // What the bootstrap names may come over its streams.
         let waits = sent.is_some() || fixed && self.settings.dynamic.ads.is_some();
         let mut pending = Pending { waits, ..Pending::default() };
@@ -133,9 +138,9 @@ impl State {
         self.initial.retain(|(kind, _)| Some(*kind) != sent);
         self.finish(&mut pending, Instant::now());
         if let Some(kind) = sent {
-            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.interest.borrow());
+            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.wants.now);
         }
-        let (clusters, listeners) = (self.clusters.iter().count(), self.listeners.iter().count());
+        let (clusters, listeners) = (self.clusters.len(), self.listeners.len());
         self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
         pending.verdicts
     }
@@ -144,7 +149,7 @@ impl State {
     fn finish(&mut self, pending: &mut Pending, now: Instant) {
         self.settle(pending, now);
         self.warm(pending);
-        if pending.reindex || pending.changes(Kind::Cluster) {
+        if pending.named {
             self.look_up();
         }
         if pending.publish {
@@ -152,9 +157,7 @@ impl State {
         }
         let (handed, closed) = (std::mem::take(&mut pending.handed), std::mem::take(&mut pending.closed));
         self.hand_over(handed, closed);
-        if pending.publish || pending.changes(Kind::Cluster) || pending.changes(Kind::Listener) {
-            self.look_for_interest();
-        }
+        self.tell_interest();
         self.stats.waiting(&self.force.waiting);
         if self.initial.is_empty() && self.force.waiting.is_empty() {
             self.initialised.store(true, Ordering::Release);
@@ -213,30 +216,34 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let outcome = self.clusters.accept(resource, value, origin.version, origin.fixed);
-            pending.judge(Kind::Cluster, name, Ok(outcome));
+            let old = self.clusters.accept(resource, value.clone(), origin.version, origin.fixed);
+            self.wants.cluster(old.as_ref(), Some(&value));
+            pending.accept(Kind::Cluster, name, old.is_some());
         }
         for name in change.removed {
             if self.clusters.fixed(&name) {
                 pending.judge(Kind::Cluster, name, Err(immutable()));
                 continue;
             }
-            self.clusters.remove(&name);
-            self.force.remove_cluster(&name);
-            pending.reindex = true;
+            let (kept, forced) = (self.clusters.remove(&name), self.force.remove_cluster(&name));
+            for old in [&kept, &forced] {
+                self.wants.cluster(old.as_ref(), None);
+                pending.named |= old.as_ref().is_some_and(has_names);
+            }
             pending.judge(Kind::Cluster, name, Ok(Outcome::Removed));
         }
     }
 
     fn apply_endpoints(&mut self, change: Change, origin: &Origin<'_>, pending: &mut Pending) {
         let compiled = self.judge(Kind::Endpoints, change.added, origin, pending, |_, at, _, body| {
-            Some(Arc::new(endpoints::assignment(at, &decode(at, body)?, endpoints::Names::Refuse)))
+            endpoints::assignment(at, &decode(at, body)?, endpoints::Names::Refuse);
+            Some(Judged)
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
             pending.services.insert(name.clone());
-            let outcome = self.endpoints.accept(resource, value, origin.version, origin.fixed);
-            pending.judge(Kind::Endpoints, name, Ok(outcome));
+            let old = self.endpoints.accept(resource, value, origin.version, origin.fixed);
+            pending.accept(Kind::Endpoints, name, old.is_some());
         }
         for name in change.removed {
             self.endpoints.remove(&name);
@@ -251,8 +258,8 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let outcome = self.routes.accept(resource, value, origin.version, origin.fixed);
-            pending.judge(Kind::Route, name, Ok(outcome));
+            let old = self.routes.accept(resource, value, origin.version, origin.fixed);
+            pending.accept(Kind::Route, name, old.is_some());
         }
         for name in change.removed {
             self.routes.remove(&name);
@@ -267,8 +274,10 @@ impl State {
                 pending.judge(Kind::Listener, name, Err(immutable()));
                 continue;
             }
-            if self.listeners.remove(&name).is_some() {
-                let mut addresses = self.force.remove_listener(&name);
+            if let Some(kept) = self.listeners.remove(&name) {
+                let (forced, mut addresses) = self.force.remove_listener(&name);
+                self.wants.listener(Some(&kept), None);
+                self.wants.listener(forced.as_ref(), None);
                 addresses.extend(self.sockets.part(&name));
                 pending.closed.extend(addresses.into_iter().map(|address| (name.clone(), address)));
             }
@@ -306,8 +315,9 @@ impl State {
             Ok(prepared) => {
                 let (handed, closed) = self.sockets.commit(&name, prepared, self.workers.count());
                 self.force.hold(&name, handed, closed);
-                let outcome = self.listeners.accept(resource, value, origin.version, origin.fixed);
-                pending.judge(Kind::Listener, name, Ok(outcome));
+                let old = self.listeners.accept(resource, value.clone(), origin.version, origin.fixed);
+                self.wants.listener(old.as_ref(), Some(&value));
+                pending.accept(Kind::Listener, name, old.is_some());
             }
         }
     }
@@ -319,12 +329,12 @@ impl State {
         added: Vec<Resource>,
         origin: &Origin<'_>,
         pending: &mut Pending,
-        compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<Arc<T>>,
-    ) -> Vec<(Resource, Arc<T>)>
+        compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<T>,
+    ) -> Vec<(Resource, T)>
     where
         Self: HasTable<T>,
     {
-        let mut compiled: Vec<(Resource, Arc<T>)> = Vec::new();
+        let mut compiled: Vec<(Resource, T)> = Vec::new();
         let mut seen = HashSet::new();
         for resource in added {
             if !seen.insert(resource.name.clone()) {
@@ -359,8 +369,8 @@ impl State {
         sink: &Sink,
         resource: &Resource,
         fixed: bool,
-        compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<Arc<T>>,
-    ) -> Option<Arc<T>> {
+        compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<T>,
+    ) -> Option<T> {
         // With a refused cluster the bootstrap is refused: its routes need not be told, too.
         let refused = |name: &str| fixed && self.clusters.refused.contains_key(name);
         let known = |name: &str| self.clusters.has(name) || refused(name);
@@ -374,8 +384,7 @@ impl State {
     /// Tells the thread that looks names up which clusters are in force; starts it for the first one with names.
     fn look_up(&mut self) {
         let clusters = &self.force.clusters;
-        let named = clusters.values().any(|c| matches!(c.discovery, Discovery::Dns(_)));
-        if named && self.names.is_none() && !self.sockets.dry {
+        if clusters.values().any(has_names) && self.names.is_none() && !self.sockets.dry {
             self.names = Names::start()
                 .inspect_err(|error| tracing::error!(%error, "names cannot be looked up: no thread"))
                 .ok();
@@ -421,7 +430,7 @@ impl State {
 
 /// Where an update comes from.
 struct Origin<'a> {
-    version: &'a str,
+    version: &'a Name,
     fixed: bool,
 }
 
@@ -430,26 +439,26 @@ trait HasTable<T> {
     fn table(&mut self) -> &mut Table<T>;
 }
 
-impl HasTable<Cluster> for State {
-    fn table(&mut self) -> &mut Table<Cluster> {
+impl HasTable<Arc<Cluster>> for State {
+    fn table(&mut self) -> &mut Table<Arc<Cluster>> {
         &mut self.clusters
     }
 }
 
-impl HasTable<Assignment> for State {
-    fn table(&mut self) -> &mut Table<Assignment> {
+impl HasTable<Judged> for State {
+    fn table(&mut self) -> &mut Table<Judged> {
         &mut self.endpoints
     }
 }
 
-impl HasTable<Listener> for State {
-    fn table(&mut self) -> &mut Table<Listener> {
+impl HasTable<Arc<Listener>> for State {
+    fn table(&mut self) -> &mut Table<Arc<Listener>> {
         &mut self.listeners
     }
 }
 
-impl HasTable<RouteConfig> for State {
-    fn table(&mut self) -> &mut Table<RouteConfig> {
+impl HasTable<Arc<RouteConfig>> for State {
+    fn table(&mut self) -> &mut Table<Arc<RouteConfig>> {
         &mut self.routes
     }
 }
@@ -467,6 +476,6 @@ fn error_at(resource: &Resource, message: String) -> CompileError {
     CompileError { path, message, remedy: None }
 }
 
-fn decode<M: Message + Default>(at: &At<'_>, body: &[u8]) -> Option<M> {
+pub(super) fn decode<M: Message + Default>(at: &At<'_>, body: &[u8]) -> Option<M> {
     M::decode(body).map_err(|error| at.error(format!("cannot be decoded: {error}"))).ok()
 }

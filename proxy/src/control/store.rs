@@ -1,17 +1,16 @@
 //! What is kept of every resource: the bytes as received, what they compiled to, and what was refused since.
 
-use super::update::{Outcome, Resource};
+use super::update::Resource;
 use crate::base::Name;
 use crate::base::ledger::CompileError;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 /// A version that was refused.
 #[derive(Debug, Clone)]
 pub(super) struct Refused {
-    pub(super) body: Vec<u8>,
-    pub(super) version: Box<str>,
+    pub(super) body: Box<[u8]>,
+    pub(super) version: Name,
     pub(super) details: String,
     pub(super) since: SystemTime,
 }
@@ -19,13 +18,18 @@ pub(super) struct Refused {
 /// A version in force.
 #[derive(Debug, Clone)]
 pub(super) struct Kept<T> {
-    pub(super) body: Vec<u8>,
-    pub(super) value: Arc<T>,
+    pub(super) body: Box<[u8]>,
+    pub(super) value: T,
     /// From the bootstrap: not to be changed by others.
     pub(super) fixed: bool,
-    pub(super) version: Box<str>,
+    /// Shared by all resources of an update.
+    pub(super) version: Name,
     pub(super) since: SystemTime,
 }
+
+/// What is kept of a resource that is compiled when it is needed: that it was judged.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged;
 
 /// All resources of one type, by name.
 #[derive(Debug)]
@@ -45,7 +49,7 @@ const MAX_DETAILS: usize = 8 * 1024;
 
 impl<T> Table<T> {
     /// The version in force.
-    pub(super) fn get(&self, name: &str) -> Option<&Arc<T>> {
+    pub(super) fn get(&self, name: &str) -> Option<&T> {
         self.kept.get(name).map(|kept| &kept.value)
     }
 
@@ -56,7 +60,7 @@ impl<T> Table<T> {
 
     /// Are these the bytes in force? Then a refused version that came between is forgotten too.
     pub(super) fn unchanged(&mut self, resource: &Resource) -> bool {
-        let same = self.kept.get(&resource.name).is_some_and(|kept| kept.body == resource.body);
+        let same = self.kept.get(&resource.name).is_some_and(|kept| *kept.body == *resource.body);
         if same {
             self.refused.remove(&resource.name);
         }
@@ -68,42 +72,44 @@ impl<T> Table<T> {
         self.kept.get(name).is_some_and(|kept| kept.fixed)
     }
 
-    /// Puts a version in force.
-    pub(super) fn accept(
-        &mut self,
-        resource: Resource,
-        value: Arc<T>,
-        version: &str,
-        fixed: bool,
-    ) -> Outcome {
+    /// Puts a version in force; gives the one before.
+    pub(super) fn accept(&mut self, resource: Resource, value: T, version: &Name, fixed: bool) -> Option<T> {
         self.refused.remove(&resource.name);
-        let kept =
-            Kept { body: resource.body, value, fixed, version: version.into(), since: SystemTime::now() };
-        match self.kept.insert(resource.name, kept) {
-            Some(_) => Outcome::Changed,
-            None => Outcome::Added,
-        }
+        // A copy of its own: a piece would keep the whole message that it came in.
+        let body = resource.body[..].into();
+        let kept = Kept { body, value, fixed, version: version.clone(), since: SystemTime::now() };
+        self.kept.insert(resource.name, kept).map(|before| before.value)
     }
 
     /// Remembers a refused version; the one in force stays.
-    pub(super) fn refuse(&mut self, resource: Resource, errors: &[CompileError], version: &str) {
+    pub(super) fn refuse(&mut self, resource: Resource, errors: &[CompileError], version: &Name) {
         let mut details = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         if details.len() > MAX_DETAILS {
             details = details.chars().take(MAX_DETAILS / 4).collect();
         }
-        let refused =
-            Refused { body: resource.body, version: version.into(), details, since: SystemTime::now() };
+        let body = resource.body[..].into();
+        let refused = Refused { body, version: version.clone(), details, since: SystemTime::now() };
         self.refused.insert(resource.name, refused);
     }
 
     /// Forgets a name; gives what was in force.
-    pub(super) fn remove(&mut self, name: &str) -> Option<Arc<T>> {
+    pub(super) fn remove(&mut self, name: &str) -> Option<T> {
         self.refused.remove(name);
         self.kept.remove(name).map(|kept| kept.value)
     }
 
+    /// The bytes in force.
+    pub(super) fn body(&self, name: &str) -> Option<&[u8]> {
+        self.kept.get(name).map(|kept| &*kept.body)
+    }
+
+    /// How many are in force.
+    pub(super) fn len(&self) -> usize {
+        self.kept.len()
+    }
+
     /// Names and versions in force.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Arc<T>)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
         self.kept.iter().map(|(name, kept)| (name, &kept.value))
     }
 }

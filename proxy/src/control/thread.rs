@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::LocalSet;
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 /// Most commands that wait for the control thread; further senders wait.
@@ -25,12 +26,26 @@ const MAX_COMMANDS: usize = 64;
 /// After so long without work the memory that it took is given back.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// Bytes of resources whose compilation is worth it.
+const MUCH: usize = 256 * 1024;
+
 /// What others ask of the control thread.
 enum Command {
     Apply(Box<Update>, oneshot::Sender<Vec<Verdict>>),
     Dump(dump::Options, oneshot::Sender<serde_json::Value>),
     Bound(oneshot::Sender<Vec<Bound>>),
     StopListening(bool, oneshot::Sender<()>),
+}
+
+impl Command {
+    /// Bytes that it brings; a dump makes about as much as [`MUCH`].
+    fn size(&self) -> usize {
+        match self {
+            Command::Apply(update, _) => update.size(),
+            Command::Dump(..) => MUCH,
+            Command::Bound(_) | Command::StopListening(..) => 0,
+        }
+    }
 }
 
 /// What `control` starts from.
@@ -98,14 +113,14 @@ fn static_update(bootstrap: &Bootstrap) -> Update {
     let place = |kind: &str, i: usize| format!("static_resources.{kind}[{i}]").into_boxed_str();
     let clusters = resources.clusters.iter().enumerate().map(|(i, message)| Resource {
         name: message.name.as_str().into(),
-        body: message.encode_to_vec(),
+        body: message.encode_to_vec().into(),
         place: place("clusters", i),
     });
     let listeners = resources.listeners.iter().enumerate().map(|(i, message)| {
         let unnamed = format!("listener_{i}");
         let name: Name =
             if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
-        Resource { name, body: message.encode_to_vec(), place: place("listeners", i) }
+        Resource { name, body: message.encode_to_vec().into(), place: place("listeners", i) }
     });
     Update {
         clusters: Change { added: clusters.collect(), ..Change::default() },
@@ -135,10 +150,18 @@ impl Control {
         let bytes = start.bootstrap.encode_to_vec();
         let initialised = state.initialised.clone();
         let streams = Streams::of(&state);
+        let inlet = Inlet(commands.downgrade());
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
         let thread = std::thread::Builder::new().name("control".into());
-        let thread = thread.spawn(move || run(state, inbox, &bytes, since)).map_err(no_thread)?;
+        let life = move || {
+            LocalSet::new().block_on(&runtime, async {
+                streams.start(&inlet);
+                serve(state, inbox, &bytes, since).await;
+            });
+        };
+        let thread = thread.spawn(life).map_err(no_thread)?;
         let control = Control { commands, settings: Arc::new(settings), initialised };
-        streams.start(&control).map_err(no_thread)?;
         Ok((control, thread))
     }
 
@@ -156,11 +179,6 @@ impl Control {
     /// for a thread that runs tasks.
     pub fn apply(&self, update: Update) -> Vec<Verdict> {
         self.ask(|reply| Command::Apply(Box::new(update), reply)).unwrap_or_default()
-    }
-
-    /// A way in for a source that goes on for ever.
-    pub(super) fn inlet(&self) -> Inlet {
-        Inlet(self.commands.downgrade())
     }
 
     /// `/config_dump`; null when the control thread has ended.
@@ -246,34 +264,25 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
     if errors.is_empty() { Ok(Judge(state)) } else { Err(StartError { errors }) }
 }
 
-fn run(state: State, inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "the control thread has no runtime and ends");
-            return;
-        }
-    };
-    runtime.block_on(serve(state, inbox, bootstrap, since));
-}
-
 async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
-    let mut worked = false;
+    // Bytes that were applied since memory was given back.
+    let mut worked = 0usize;
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
                 None => return,
-                Some(command) => obey(&mut state, command, bootstrap, since),
+                Some(command) => {
+                    worked = worked.saturating_add(command.size());
+                    obey(&mut state, command, bootstrap, since);
+                }
             },
             asked = registry::asked() => state.materialise(&asked),
             () = until(state.deadline()) => state.tick(Instant::now()),
-            () = tokio::time::sleep(QUIET), if worked => {
+            () = tokio::time::sleep(QUIET), if worked >= MUCH => {
                 weir_sys::give_back_memory();
-                worked = false;
-                continue;
+                worked = 0;
             }
         }
-        worked = true;
     }
 }
 

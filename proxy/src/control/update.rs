@@ -2,6 +2,7 @@
 
 use crate::base::Name;
 use crate::base::ledger::CompileError;
+use bytes::Bytes;
 use std::fmt;
 
 /// Type of a resource.
@@ -53,16 +54,16 @@ impl fmt::Display for Kind {
 pub struct Resource {
     /// Its name.
     pub name: Name,
-    /// The encoded message.
-    pub body: Vec<u8>,
+    /// The encoded message; may be a piece of a larger one.
+    pub body: Bytes,
     /// What field paths in diagnostics begin with; empty for a resource of its own.
     pub place: Box<str>,
 }
 
 impl Resource {
     /// A resource of its own.
-    pub fn new(name: impl Into<Name>, body: Vec<u8>) -> Self {
-        Resource { name: name.into(), body, place: Box::default() }
+    pub fn new(name: impl Into<Name>, body: impl Into<Bytes>) -> Self {
+        Resource { name: name.into(), body: body.into(), place: Box::default() }
     }
 }
 
@@ -96,6 +97,13 @@ pub struct Update {
 }
 
 impl Update {
+    /// Bytes that it brings.
+    pub fn size(&self) -> usize {
+        let all = [&self.clusters, &self.endpoints, &self.listeners, &self.routes];
+        let bodies = all.into_iter().flat_map(|change| &change.added).map(|resource| resource.body.len());
+        bodies.fold(0, usize::saturating_add)
+    }
+
     /// What a control plane has sent of one type.
     pub fn sent(kind: Kind, version: &str, change: Change) -> Update {
         let mut update = Update { version: version.into(), sent: Some(kind), ..Update::default() };

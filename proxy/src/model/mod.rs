@@ -1,5 +1,6 @@
 //! Compiled configuration: immutable, valid by construction, `Send + Sync`. No protos, no I/O, no locks.
 
+pub mod by_name;
 pub mod cluster;
 pub mod http;
 pub mod istio_stats;

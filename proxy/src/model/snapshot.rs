@@ -1,5 +1,6 @@
 //! One version of everything, published as a whole.
 
+pub use super::by_name::ByName;
 use super::cluster::Cluster;
 use super::listener::Listener;
 use super::route::RouteConfig;
@@ -10,8 +11,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Map by name.
-pub type ByName<T> = HashMap<Name, Arc<T>, foldhash::fast::RandomState>;
+/// The name of the listener at an address.
+pub type Addresses = HashMap<SocketAddr, Name, foldhash::fast::RandomState>;
 
 /// Everything in force. Immutable; workers hold their own `Arc`.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub struct Snapshot {
     /// Listeners by name.
     pub listeners: ByName<Listener>,
     /// The name of the listener at an address, whether it has a socket there or not.
-    pub addresses: HashMap<SocketAddr, Name, foldhash::fast::RandomState>,
+    pub addresses: Arc<Addresses>,
     /// Named route configurations.
     pub routes: ByName<RouteConfig>,
     /// Clusters by name.

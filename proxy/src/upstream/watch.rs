@@ -6,7 +6,7 @@ use crate::base::Name;
 use crate::base::clock::{self, Instant};
 use crate::live::registry;
 use crate::model::cluster::{Cluster, Discovery};
-use crate::model::snapshot::Snapshot;
+use crate::model::snapshot::{ByName, Snapshot};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -32,8 +32,9 @@ pub async fn run(current: impl Fn() -> Arc<Snapshot>) {
 
 #[derive(Default)]
 struct Watch {
-    /// Version of the snapshot that `clusters` was taken from.
+    /// Version of the snapshot that `clusters` was taken from, and the clusters that it had.
     version: Option<u64>,
+    seen: ByName<Cluster>,
     clusters: HashMap<Name, (Arc<Cluster>, Instant)>,
 }
 
@@ -48,18 +49,19 @@ fn interval(cluster: &Cluster) -> Option<Duration> {
 }
 
 impl Watch {
-    /// Takes over a new snapshot. A cluster that was watched stays for one more version, so that ejections made under
-    /// the old one are undone.
+    /// Takes over what is new in a snapshot. A cluster that was watched stays while it is there, so that ejections made
+    /// under an earlier version are undone.
     fn adopt(&mut self, snapshot: &Snapshot, now: Instant) {
-        let before = std::mem::take(&mut self.clusters);
-        for (name, cluster) in &snapshot.clusters {
-            let due = before.get(name).map(|(_, due)| *due);
+        for name in snapshot.clusters.suspects(&self.seen) {
+            let due = self.clusters.remove(name).map(|(_, due)| due);
+            let Some(cluster) = snapshot.clusters.get(name) else { continue };
             let left_over = due.is_some() || cluster.live.ejected.load(Relaxed) > 0;
             if let Some(every) = interval(cluster).or(left_over.then_some(TICK)) {
                 let latest = now.checked_add(every).unwrap_or(now);
                 self.clusters.insert(name.clone(), (cluster.clone(), due.unwrap_or(latest).min(latest)));
             }
         }
+        self.seen = snapshot.clusters.clone();
         self.version = Some(snapshot.version);
     }
 

@@ -5,7 +5,7 @@ use super::super::subscriptions::{CDS, Counted, LDS, Subscriptions};
 use super::super::thread::Inlet;
 use super::super::update::{Change, Kind, Resource, Update, Verdict};
 use crate::base::Name;
-use std::collections::BTreeSet;
+use crate::model::by_name::Names;
 use std::sync::Arc;
 use tokio::sync::watch;
 use weir_xds::{CLUSTER, ENDPOINTS, Event, Incoming, LISTENER, ROUTE, Refusal, ResourceType, Sink, Wanted};
@@ -22,8 +22,8 @@ pub(super) struct Feed {
     /// Prefix of `control_plane.` in statistics.
     plane: String,
     cluster: Name,
-    /// Has the stream been told what is wanted?
-    told: bool,
+    /// What the stream has been told is wanted.
+    seen: Arc<Interest>,
     /// The last failure, so that one that goes on is logged once.
     failure: String,
 }
@@ -40,7 +40,7 @@ impl Feed {
         let plane = format!("{prefix}control_plane.");
         stats.connected(&plane, false);
         let types = types.iter().map(|(kind, _)| *kind).collect();
-        Feed { inlet, interest, stats, types, plane, cluster, told: false, failure: String::new() }
+        Feed { inlet, interest, stats, types, plane, cluster, seen: Arc::default(), failure: String::new() }
     }
 
     /// The cluster of the servers.
@@ -73,23 +73,23 @@ impl Feed {
     }
 }
 
-fn names<'a>(names: impl Iterator<Item = &'a Name>) -> BTreeSet<Box<str>> {
-    names.map(|name| Box::from(&**name)).collect()
+/// What a newer version wants beyond another, and what no more.
+fn difference<V>(kind: &'static ResourceType, now: &Names<V>, before: &Names<V>) -> Wanted {
+    Wanted { kind, more: now.beyond(before).cloned().collect(), less: before.beyond(now).cloned().collect() }
 }
 
 fn change(incoming: Incoming) -> Change {
-    let names = |list: Vec<Box<str>>| list.into_iter().map(Name::from).collect();
     Change {
         added: incoming.added.into_iter().map(|r| Resource::new(r.name, r.body)).collect(),
-        removed: names(incoming.removed),
-        missing: names(incoming.missing),
+        removed: incoming.removed,
+        missing: incoming.missing,
     }
 }
 
 fn refusal(verdict: Verdict) -> Option<Refusal> {
     let errors = verdict.result.err()?;
     let why = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    Some(Refusal { name: Box::from(&*verdict.name), why })
+    Some(Refusal { name: verdict.name, why })
 }
 
 impl Sink for Feed {
@@ -110,14 +110,18 @@ impl Sink for Feed {
         refused
     }
 
-    fn wanted(&mut self) -> Option<Wanted> {
-        if self.told && !self.interest.has_changed().unwrap_or(false) {
-            return None;
+    fn wanted(&mut self) -> Vec<Wanted> {
+        let now = self.interest.borrow_and_update().clone();
+        let before = std::mem::replace(&mut self.seen, now.clone());
+        if Arc::ptr_eq(&before, &now) {
+            return Vec::new();
         }
-        self.told = true;
-        let interest = self.interest.borrow_and_update().clone();
-        let all = [(&ENDPOINTS, names(interest.services.iter())), (&ROUTE, names(interest.routes.keys()))];
-        Some(all.into_iter().filter(|(kind, _)| self.types.contains(kind)).collect())
+        let mut all = vec![
+            difference(&ENDPOINTS, &now.services, &before.services),
+            difference(&ROUTE, &now.routes, &before.routes),
+        ];
+        all.retain(|wanted| self.types.contains(&wanted.kind));
+        all
     }
 
     async fn changed(&mut self) {
@@ -125,7 +129,6 @@ impl Sink for Feed {
             // The control thread has ended.
             std::future::pending::<()>().await;
         }
-        self.told = false;
     }
 
     fn note(&mut self, event: Event<'_>) {

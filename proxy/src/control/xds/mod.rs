@@ -1,4 +1,5 @@
-//! Streams to control planes: each is a session driven on the thread `xds`, and a source of updates like any other.
+//! Streams to control planes: each is a session driven by a task of the control thread, and a source of updates like
+//! any other. (On a thread of their own every update would cross threads twice, which costs more than most updates.)
 
 mod connect;
 mod feed;
@@ -7,17 +8,15 @@ use super::compile::source::{Dynamic, Grpc};
 use super::interest::Interest;
 use super::state::State;
 use super::subscriptions::{CDS, LDS, Subscriptions};
-use super::thread::{Control, Inlet};
+use super::thread::Inlet;
 use crate::base::ledger::{CompileError, Sink};
 use crate::model::cluster::Discovery;
 use crate::model::snapshot::Published;
 use crate::model::transport::{UpstreamSocket, UpstreamSockets};
 use connect::Connector;
 use feed::Feed;
-use std::io;
 use std::sync::Arc;
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_xds::{CLUSTER, Call, Dialect, ENDPOINTS, LISTENER, ROUTE, ResourceType, Session, agent, drive};
 
@@ -94,28 +93,11 @@ impl Streams {
         }
     }
 
-    /// Starts the thread, if the bootstrap names a control plane.
-    ///
-    /// # Errors
-    /// No thread, or no reactor for it.
-    pub(super) fn start(self, control: &Control) -> io::Result<()> {
-        let streams = self.list();
-        if streams.is_empty() {
-            return Ok(());
+    /// Starts the streams that the bootstrap names, as tasks of the calling thread. They end with it.
+    pub(super) fn start(self, inlet: &Inlet) {
+        for stream in self.list() {
+            tokio::task::spawn_local(self.drive(stream, inlet.clone()));
         }
-        let inlet = control.inlet();
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        std::thread::Builder::new().name("xds".into()).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
-                for stream in streams {
-                    tokio::task::spawn_local(self.drive(stream, inlet.clone()));
-                }
-                // The streams end with the control thread.
-                let mut interest = self.interest.clone();
-                while interest.changed().await.is_ok() {}
-            });
-        })?;
-        Ok(())
     }
 
     /// The streams of the bootstrap. Clusters are asked for first, and endpoints and routes wherever those come from.
