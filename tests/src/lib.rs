@@ -5,6 +5,7 @@
 pub mod attack;
 pub mod bootstrap;
 pub mod corpora;
+pub mod delivery;
 pub mod law;
 pub mod open;
 pub mod oracle;
@@ -15,7 +16,7 @@ pub mod reload;
 pub mod restart;
 pub mod scripted;
 pub mod seeds;
-
+pub mod served;
 pub mod suite;
 pub mod vectors;
 pub mod wire;

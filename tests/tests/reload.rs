@@ -1,16 +1,20 @@
 //! 100 weight changes with 50 keep-alive clients and 50 open WebSockets: no failure, no disconnect. Raw connections of
-//! a listener that is taken away have the drain time left.
+//! a listener that is taken away have the drain time left. With the folder watched by weir itself, and by `weirctl
+//! serve`, which pushes it.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, Socket, backend};
 use weir_tests::restart::{Client, Ended};
+use weir_tests::served::{Served, gateway};
 use weir_tests::suite::Suite;
 
 const CLIENTS: usize = 50;
@@ -77,14 +81,42 @@ fn settles(port: u16, version: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn run() -> anyhow::Result<()> {
+/// How a folder comes to the proxy.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    /// `weir --mesh-config`.
+    Within,
+    /// `weirctl serve`, over a stream.
+    Served,
+}
+
+impl Way {
+    /// Starts a gateway that binds its ports as `map` says, and waits until `port` accepts.
+    fn start(self, folder: &Path, map: &str, port: u16) -> anyhow::Result<(Proxy, Option<Served>)> {
+        let drain = DRAIN.as_secs().to_string();
+        let drain = ["--drain-time-s", &drain];
+        match self {
+            Self::Within => {
+                let folder = folder.display().to_string();
+                let own = ["--mesh-config", &folder, "--listen-port-map", map];
+                let labels = ["--gateway-labels", "istio=ingressgateway"];
+                Ok((Proxy::start_with(&[&own[..], &labels, &drain].concat(), port)?, None))
+            }
+            Self::Served => {
+                let (xds, admin) = (free()?, free()?);
+                let served = Served::start(folder, xds, free()?)?;
+                let bootstrap = gateway("DELTA_GRPC", map, xds, admin).to_string();
+                let own = ["--config-yaml", &bootstrap];
+                Ok((Proxy::start_with(&[&own[..], &drain].concat(), port)?, Some(served)))
+            }
+        }
+    }
+}
+
+fn run(way: Way) -> anyhow::Result<()> {
     let mesh = Mesh::write([backend("v1")?, backend("v2")?])?;
-    let port = weir_tests::ports::free()?;
-    let map = format!("80={port}");
-    let folder = mesh.path().display().to_string();
-    let arguments =
-        ["--mesh-config", &folder, "--listen-port-map", &map, "--gateway-labels", "istio=ingressgateway"];
-    let mut proxy = Proxy::start_with(&arguments, port)?;
+    let port = free()?;
+    let (mut proxy, _served) = way.start(mesh.path(), &format!("80={port}"), port)?;
     settles(port, "v1")?;
     let seen = Seen::default();
     let over = AtomicBool::new(false);
@@ -151,18 +183,14 @@ fn raw_mesh(upstream: u16) -> String {
 /// The rule that sends raw connections to the service.
 const RAW_RULE: &str = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: raw}\nspec:\n  hosts: [\"*\"]\n  gateways: [raw]\n  tcp: [{route: [{destination: {host: app.test, port: {number: 9000}}}]}]\n";
 
-fn removed_listener() -> anyhow::Result<()> {
+fn removed_listener(way: Way) -> anyhow::Result<()> {
     let folder = std::env::temp_dir().join(format!("weir-mesh-raw-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
     std::fs::write(folder.join("app.yaml"), raw_mesh(backend("v1")?))?;
     let rule = folder.join("raw.yaml");
     std::fs::write(&rule, RAW_RULE)?;
-    let (http, raw) = (weir_tests::ports::free()?, weir_tests::ports::free()?);
-    let map = format!("80={http},9000={raw}");
-    let drain = DRAIN.as_secs().to_string();
-    let place = folder.display().to_string();
-    let arguments = ["--mesh-config", &place, "--listen-port-map", &map, "--drain-time-s", &drain];
-    let mut proxy = Proxy::start_with(&arguments, raw)?;
+    let (http, raw) = (free()?, free()?);
+    let (mut proxy, _served) = way.start(&folder, &format!("80={http},9000={raw}"), raw)?;
     let mut socket = Socket::open(raw)?;
     socket.ping(b"before")?;
     std::fs::remove_file(&rule)?;
@@ -185,7 +213,9 @@ fn removed_listener() -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let mut suite = Suite::new("reload");
-    suite.case("removed-listener", removed_listener);
-    suite.case("weights", run);
+    for (way, suffix) in [(Way::Within, ""), (Way::Served, "-over-a-stream")] {
+        suite.case(&format!("removed-listener{suffix}"), || removed_listener(way));
+        suite.case(&format!("weights{suffix}"), || run(way));
+    }
     suite.finish()
 }

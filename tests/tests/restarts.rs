@@ -1,7 +1,7 @@
 //! Backends restarted one by one under load, and backends that close idle connections at the worst moment.
 //!
 //! No GET fails whose response had not begun, and no POST is executed twice, with no retry policy configured, whether
-//! the backends speak HTTP/1.1 or HTTP/2.
+//! the backends speak HTTP/1.1 or HTTP/2, and whether the proxy is programmed by its file or over a stream.
 //! `WEIR_RESTART_SECONDS` sets the length of each case (20; 6 where `CI` is set).
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use weir_tests::bootstrap::Plan;
+use weir_tests::delivery::Delivery;
 use weir_tests::process::Proxy;
 use weir_tests::restart::{Backend, Client, Ended, Speaks, Stop};
 use weir_tests::suite::Suite;
@@ -80,7 +81,7 @@ impl Seen {
     }
 }
 
-fn restarts(how: Stop, speaks: Speaks, time: Duration) -> anyhow::Result<()> {
+fn restarts(how: Stop, speaks: Speaks, delivery: Delivery, time: Duration) -> anyhow::Result<()> {
     let log = log_file("restarts")?;
     let ports = (0..BACKENDS).map(|_| weir_tests::ports::free()).collect::<anyhow::Result<Vec<u16>>>()?;
     let mut backends = ports
@@ -91,7 +92,8 @@ fn restarts(how: Stop, speaks: Speaks, time: Duration) -> anyhow::Result<()> {
     let mut plan = Plan::new(port, 0);
     plan.upstreams = ports;
     plan.upstream_h2 = speaks == Speaks::H2;
-    let mut proxy = Proxy::start(&plan.bootstrap(), port)?;
+    let (bootstrap, _plane) = delivery.deliver(plan.bootstrap())?;
+    let mut proxy = Proxy::start(&bootstrap, port)?;
     let seen = Seen::default();
     let over = AtomicBool::new(false);
     let restarted = std::thread::scope(|scope| {
@@ -204,8 +206,11 @@ fn main() -> ExitCode {
             let time = Duration::from_secs(seconds);
             for (speaks, suffix) in [(Speaks::H1, ""), (Speaks::H2, "-h2")] {
                 let name = |case: &str| format!("{case}{suffix}");
-                suite.case(&name("graceful"), || restarts(Stop::Graceful, speaks, time));
-                suite.case(&name("kill"), || restarts(Stop::Kill, speaks, time));
+                for delivery in [Delivery::File, Delivery::Delta] {
+                    let name = |case: &str| format!("{}{}", name(case), delivery.suffix());
+                    suite.case(&name("graceful"), || restarts(Stop::Graceful, speaks, delivery, time));
+                    suite.case(&name("kill"), || restarts(Stop::Kill, speaks, delivery, time));
+                }
                 suite.case(&name("keep-alive-race"), || keep_alive_race(speaks, time));
             }
         }

@@ -1,140 +1,27 @@
 //! `weirctl serve` and two proxies that it programs, one in each dialect: changes of the folder, a broken file, the
-//! control plane gone and back, its pages.
+//! control plane gone and back, its pages; `weirctl status` of the proxies.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, backend};
+use weir_tests::served::{Served, WITHIN, gateway, until, weirctl};
 use weir_tests::suite::Suite;
 use weir_tests::wire::h1::fetch;
-
-const WITHIN: Duration = Duration::from_secs(15);
-
-/// `weirctl`, which cargo builds next to `weir`.
-fn weirctl() -> anyhow::Result<PathBuf> {
-    let test = std::env::current_exe()?;
-    let folder = test.parent().and_then(|deps| deps.parent()).context("a test runs from a target folder")?;
-    let built = folder.join("weirctl");
-    anyhow::ensure!(built.is_file(), "weirctl is not built (cargo build -p weirctl): {}", built.display());
-    Ok(built)
-}
-
-/// The control plane; it ends with this.
-struct Plane {
-    child: Child,
-    pages: u16,
-}
-
-impl Plane {
-    fn start(mesh: &Mesh, xds: u16, pages: u16) -> anyhow::Result<Self> {
-        let child = Command::new(weirctl()?)
-            .arg("serve")
-            .arg(mesh.path())
-            .args(["--listen", &format!("127.0.0.1:{xds}"), "--monitoring", &format!("127.0.0.1:{pages}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        let plane = Self { child, pages };
-        until("the control plane is ready", || Ok(fetch(pages, "/ready", WITHIN)?.0 == 200))?;
-        Ok(plane)
-    }
-
-    fn proxies(&self) -> anyhow::Result<Vec<Value>> {
-        let (_, text) = fetch(self.pages, "/debug/syncz", WITHIN)?;
-        Ok(serde_json::from_slice(&text)?)
-    }
-
-    /// Do as many proxies as there are have all that they are to have?
-    fn synced(&self, proxies: usize) -> anyhow::Result<bool> {
-        let all = self.proxies()?;
-        let synced = |proxy: &Value| {
-            let kinds = proxy.get("types").and_then(Value::as_object);
-            kinds.is_some_and(|kinds| {
-                kinds.len() == 4 && kinds.values().all(|kind| kind.get("status") == Some(&json!("SYNCED")))
-            })
-        };
-        Ok(all.len() == proxies && all.iter().all(synced))
-    }
-
-    fn metric(&self, name: &str) -> anyhow::Result<u64> {
-        let (_, text) = fetch(self.pages, "/metrics", WITHIN)?;
-        let text = String::from_utf8(text)?;
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        Ok(line.with_context(|| format!("{name} is missing"))?.parse()?)
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let end = Instant::now() + WITHIN;
-    loop {
-        match holds() {
-            Ok(true) => return Ok(()),
-            last if Instant::now() > end => anyhow::bail!("waited {WITHIN:?} for: {what}; {last:?}"),
-            _ => std::thread::sleep(Duration::from_millis(20)),
-        }
-    }
-}
-
-fn bootstrap(api: &str, number: usize, (xds, admin, port): (u16, u16, u16)) -> Value {
-    let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-    json!({
-        "node": {
-            "id": format!("router~127.0.0.1~gateway-{number}.default~default.svc.cluster.local"),
-            "cluster": "gateway",
-            "metadata": {
-                "INTERCEPTION_MODE": "NONE",
-                "WEIR_LISTEN_PORT_MAP": format!("80={port}"),
-                "LABELS": {"istio": "ingressgateway"},
-            },
-        },
-        "admin": {"address": socket(admin)},
-        "dynamic_resources": {
-            "ads_config": {
-                "api_type": api,
-                "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {
-                    "cluster_name": "plane",
-                    "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
-                }}],
-            },
-            "cds_config": {"ads": {}, "resource_api_version": "V3"},
-            "lds_config": {"ads": {}, "resource_api_version": "V3"},
-        },
-        "static_resources": {"clusters": [{
-            "name": "plane", "type": "STATIC", "connect_timeout": "1s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }},
-            "load_assignment": {"cluster_name": "plane", "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": socket(xds)}}]}
-            ]},
-        }]},
-    })
-}
 
 /// A folder, its control plane, and a proxy in each dialect.
 struct Fleet {
     mesh: Mesh,
-    plane: Option<Plane>,
+    plane: Option<Served>,
     xds: u16,
     pages: u16,
     ports: [u16; 2],
+    admins: [u16; 2],
     proxies: Vec<Proxy>,
 }
 
@@ -142,16 +29,17 @@ impl Fleet {
     fn start() -> anyhow::Result<Self> {
         let mesh = Mesh::write([backend("v1")?, backend("v2")?])?;
         let (xds, pages, ports) = (free()?, free()?, [free()?, free()?]);
-        let plane = Some(Plane::start(&mesh, xds, pages)?);
+        let plane = Some(Served::start(mesh.path(), xds, pages)?);
         let mut proxies = Vec::new();
-        for (number, (api, port)) in ["DELTA_GRPC", "GRPC"].into_iter().zip(ports).enumerate() {
-            let admin = free()?;
-            proxies.push(Proxy::start(&bootstrap(api, number, (xds, admin, port)), admin)?);
+        let admins = [free()?, free()?];
+        for ((api, port), admin) in ["DELTA_GRPC", "GRPC"].into_iter().zip(ports).zip(admins) {
+            let bootstrap = gateway(api, &format!("80={port}"), xds, admin);
+            proxies.push(Proxy::start(&bootstrap, admin)?);
         }
-        Ok(Self { mesh, plane, xds, pages, ports, proxies })
+        Ok(Self { mesh, plane, xds, pages, ports, admins, proxies })
     }
 
-    fn plane(&self) -> anyhow::Result<&Plane> {
+    fn plane(&self) -> anyhow::Result<&Served> {
         self.plane.as_ref().context("the control plane is away")
     }
 
@@ -201,11 +89,44 @@ fn the_plane_comes_back(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.plane = None;
     std::thread::sleep(Duration::from_millis(300));
     fleet.answer("v1")?;
-    fleet.plane = Some(Plane::start(&fleet.mesh, fleet.xds, fleet.pages)?);
+    fleet.plane = Some(Served::start(fleet.mesh.path(), fleet.xds, fleet.pages)?);
     until("both are back", || Ok(fleet.plane()?.proxies()?.len() == 2))?;
     fleet.mesh.weigh(0)?;
     fleet.answer("v2")?;
     fleet.proxies.iter_mut().try_for_each(Proxy::alive)
+}
+
+/// `weirctl status` of a proxy: its exit code and its report.
+fn status(admin: u16) -> anyhow::Result<(Option<i32>, Value)> {
+    let address = format!("127.0.0.1:{admin}");
+    let told = Command::new(weirctl()?).args(["status", "--json", "--admin", &address]).output()?;
+    let said = String::from_utf8_lossy(&told.stderr);
+    let report = serde_json::from_slice(&told.stdout).with_context(|| format!("{}: {said}", told.status))?;
+    Ok((told.status.code(), report))
+}
+
+fn status_tells_what_is_in_force(fleet: &mut Fleet) -> anyhow::Result<()> {
+    for admin in fleet.admins {
+        let (code, report) = status(admin)?;
+        anyhow::ensure!(code == Some(0), "{code:?}: {report:#}");
+        let part = |at: &str| report.pointer(at).cloned().unwrap_or_default();
+        anyhow::ensure!(part("/state") == "LIVE" && part("/connected") == true, "{report:#}");
+        let kinds = part("/resources");
+        let kind = |name: &str| {
+            let all = kinds.as_array().into_iter().flatten();
+            all.clone().find(|kind| kind.get("kind") == Some(&json!(name))).cloned().unwrap_or_default()
+        };
+        for name in ["listeners", "routes", "clusters"] {
+            let told = kind(name);
+            let count = told.get("in_force").and_then(Value::as_u64).unwrap_or(0);
+            anyhow::ensure!(count > 0 && told.get("rejected") == Some(&json!([])), "{name}: {told}");
+        }
+        let busiest = part("/busiest/0/0");
+        anyhow::ensure!(busiest.as_str().is_some_and(|name| name.contains("app.test")), "{busiest}");
+    }
+    let nobody = status(fleet.xds);
+    anyhow::ensure!(nobody.is_err(), "a port that is no admin API: {nobody:?}");
+    Ok(())
 }
 
 fn strangers_are_refused(fleet: &mut Fleet) -> anyhow::Result<()> {
@@ -231,6 +152,7 @@ fn main() -> ExitCode {
             suite.case("only-changes-are-pushed", || only_changes_are_pushed(&mut fleet));
             suite.case("a-broken-file-changes-nothing", || a_broken_file_changes_nothing(&mut fleet));
             suite.case("the-plane-comes-back", || the_plane_comes_back(&mut fleet));
+            suite.case("status-tells-what-is-in-force", || status_tells_what_is_in_force(&mut fleet));
             suite.case("strangers-are-refused", || strangers_are_refused(&mut fleet));
         }
     }

@@ -1,10 +1,12 @@
 //! `weirctl`: the operator's program. One file a subcommand, one line each in [`Command`] and [`run`].
 #![forbid(unsafe_code)]
 
+mod admin;
 mod check;
 mod demo;
 mod render;
 mod serve;
+mod status;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,6 +32,8 @@ enum Command {
     Render(Box<render::Render>),
     /// A control plane for a fleet of proxies: the folder's resources over xDS, whatever changes pushed.
     Serve(serve::Serve),
+    /// What is in force in a proxy, what it refused and why; exit code 1 if it is not ready or refused something.
+    Status(status::Status),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +60,6 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(check) => check.run(),
         Command::Render(render) => render.run(),
         Command::Serve(serve) => serve.run(),
+        Command::Status(status) => status.run(),
     }
 }

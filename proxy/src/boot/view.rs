@@ -113,7 +113,12 @@ impl AdminState for View {
 
     fn clusters(&self) -> Vec<ClusterStatus> {
         let snapshot = self.published.load();
-        let mut all: Vec<ClusterStatus> = snapshot.clusters.values().map(|cluster| status(cluster)).collect();
+        let own = &self.control.settings().clusters;
+        let mut all: Vec<ClusterStatus> = snapshot
+            .clusters
+            .values()
+            .map(|cluster| ClusterStatus { added_via_api: !own.contains(&*cluster.name), ..status(cluster) })
+            .collect();
         all.sort_by(|a, b| a.name.cmp(&b.name));
         all
     }

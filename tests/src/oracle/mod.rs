@@ -4,7 +4,8 @@
 //! A section file (`tests/oracle/*.yaml`) holds cases as data. All cases of a section share one process
 //! per side; each case has a listener, clusters, backends and an access log of its own, so that cases
 //! run side by side without seeing each other. The two sides run one after the other on the same ports:
-//! the bootstrap is the same bytes, and a hash over an address means the same on both.
+//! the bootstrap is the same bytes, and a hash over an address means the same on both. Then all of it once more, with
+//! listeners, routes, clusters and endpoints pushed over a gRPC stream.
 //!
 //! | module | what it holds |
 //! | --- | --- |

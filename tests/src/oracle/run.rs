@@ -15,6 +15,8 @@ use super::ledger::{self, Listed};
 use super::observe;
 use super::process::Proxy;
 use super::template::{self, Ports};
+use crate::delivery::Delivery;
+use crate::plane::Plane;
 use crate::ports;
 
 /// Cases of one process that run at once; most of them wait for a timeout.
@@ -129,27 +131,51 @@ fn prepare_case(
 impl Ready {
     /// Runs the section through both sides and judges every case.
     pub fn judge(&self, sides: &Sides, listed: &[Listed]) -> Vec<Verdict> {
-        let envoy = self.observe(&sides.envoy, |case| case.refused);
-        let weir = sides
-            .weir
-            .as_ref()
-            .map(|binary| self.observe(binary, |case| case.refused || case.waits_for.is_some()));
-        self.cases
-            .iter()
+        let dialect = match self.name.len() % 2 {
+            0 => Delivery::Delta,
+            _ => Delivery::StateOfTheWorld,
+        };
+        let mut verdicts = self.judge_over(Delivery::File, sides, listed);
+        verdicts.append(&mut self.judge_over(dialect, sides, listed));
+        verdicts
+    }
+
+    /// What one proxy or both must refuse is judged in a file alone: over a stream it is one resource less.
+    fn judge_over(&self, delivery: Delivery, sides: &Sides, listed: &[Listed]) -> Vec<Verdict> {
+        let name = |prepared: &Prepared| format!("{}/{}", self.name, prepared.case.name);
+        let starts = |prepared: &Prepared| {
+            let own = listed.iter().filter(|l| l.cases.contains(&name(prepared)));
+            !prepared.case.refused
+                && prepared.case.waits_for.is_none()
+                && !own.flat_map(|l| &l.at).any(|at| at == "start")
+        };
+        let cases: Vec<&Prepared> =
+            self.cases.iter().filter(|prepared| delivery == Delivery::File || starts(prepared)).collect();
+        let envoy = self.observe(delivery, &sides.envoy, &cases, |case| case.refused);
+        let weir = sides.weir.as_ref().map(|binary| {
+            self.observe(delivery, binary, &cases, |case| case.refused || case.waits_for.is_some())
+        });
+        cases
+            .into_iter()
             .map(|prepared| {
-                let name = format!("{}/{}", self.name, prepared.case.name);
+                let name = name(prepared);
                 let other = weir.as_ref().map(|w| w.get(&prepared.id));
                 let outcome = judge_case(&name, prepared, envoy.get(&prepared.id), other, listed);
-                Verdict { name, outcome }
+                Verdict { name: name + delivery.suffix(), outcome }
             })
             .collect()
     }
 
     /// Cases that must be refused are validated one by one; the others are spoken to.
-    fn observe(&self, binary: &Path, refused: impl Fn(&Case) -> bool) -> Seen {
+    fn observe(
+        &self,
+        delivery: Delivery,
+        binary: &Path,
+        cases: &[&Prepared],
+        refused: impl Fn(&Case) -> bool,
+    ) -> Seen {
         let mut seen = Seen::new();
-        let (judged, spoken): (Vec<&Prepared>, Vec<&Prepared>) =
-            self.cases.iter().partition(|p| refused(&p.case));
+        let (judged, spoken): (Vec<&Prepared>, Vec<&Prepared>) = cases.iter().partition(|p| refused(&p.case));
         for prepared in judged {
             let verdict = self.validate(binary, prepared).map_err(|e| format!("{e:#}"));
             seen.insert(prepared.id.clone(), verdict);
@@ -157,18 +183,18 @@ impl Ready {
         let (alone, shared): (Vec<&Prepared>, Vec<&Prepared>) =
             spoken.into_iter().partition(|p| p.case.alone);
         if !shared.is_empty() {
-            self.observe_group(binary, &shared, &mut seen);
+            self.observe_group(delivery, binary, &shared, &mut seen);
         }
         for prepared in alone {
-            self.observe_group(binary, &[prepared], &mut seen);
+            self.observe_group(delivery, binary, &[prepared], &mut seen);
         }
         seen
     }
 
     /// One process for a group; a group that does not start is halved, so that the culprit stands alone.
-    fn observe_group(&self, binary: &Path, group: &[&Prepared], seen: &mut Seen) {
-        match self.start(binary, group) {
-            Ok(mut proxy) => {
+    fn observe_group(&self, delivery: Delivery, binary: &Path, group: &[&Prepared], seen: &mut Seen) {
+        match self.start(delivery, binary, group) {
+            Ok((mut proxy, _plane)) => {
                 seen.append(&mut self.converse(&proxy, group));
                 if !proxy.alive() {
                     let said = proxy.said();
@@ -187,35 +213,46 @@ impl Ready {
                 }
                 many => {
                     let (left, right) = many.split_at(many.len() / 2);
-                    self.observe_group(binary, left, seen);
-                    self.observe_group(binary, right, seen);
+                    self.observe_group(delivery, binary, left, seen);
+                    self.observe_group(delivery, binary, right, seen);
                 }
             },
         }
     }
 
     fn validate(&self, binary: &Path, prepared: &Prepared) -> anyhow::Result<Value> {
-        let said = Proxy::validate(binary, &self.bootstrap(&[prepared])?)?;
+        let said = Proxy::validate(binary, &self.write(&self.bootstrap(&[prepared])?, &[prepared])?)?;
         Ok(json!({ "refused": said.is_err() }))
     }
 
-    fn start(&self, binary: &Path, group: &[&Prepared]) -> anyhow::Result<Proxy> {
+    /// Starts a proxy, and the control plane that programs it.
+    fn start(
+        &self,
+        delivery: Delivery,
+        binary: &Path,
+        group: &[&Prepared],
+    ) -> anyhow::Result<(Proxy, Option<Plane>)> {
         for prepared in group {
             prepared.backends.iter().for_each(Backend::reset);
             // Absent on the first side; the proxy opens it when it starts.
             let _ = std::fs::remove_file(template::log_path(&prepared.id, &self.folder));
         }
-        Proxy::start(binary, &self.bootstrap(group)?, self.admin, &self.folder)
+        let (bootstrap, plane) = delivery.deliver(self.bootstrap(group)?)?;
+        let file = self.write(&bootstrap, group)?;
+        Ok((Proxy::start(binary, &file, self.admin, &self.folder)?, plane))
     }
 
-    /// Writes the bootstrap of a group.
-    fn bootstrap(&self, group: &[&Prepared]) -> anyhow::Result<PathBuf> {
+    /// The bootstrap of a group.
+    fn bootstrap(&self, group: &[&Prepared]) -> anyhow::Result<Value> {
         let parts: Vec<(&str, &Case, &Ports)> =
             group.iter().map(|p| (p.id.as_str(), &p.case, &p.ports)).collect();
-        let bootstrap = template::bootstrap(&self.extra, &parts, self.admin, &self.folder)?;
+        template::bootstrap(&self.extra, &parts, self.admin, &self.folder)
+    }
+
+    fn write(&self, bootstrap: &Value, group: &[&Prepared]) -> anyhow::Result<PathBuf> {
         let first = group.first().map_or("none", |p| p.id.as_str());
         let path = self.folder.join(format!("bootstrap-{first}-{}.json", group.len()));
-        std::fs::write(&path, serde_json::to_vec_pretty(&bootstrap)?)?;
+        std::fs::write(&path, serde_json::to_vec_pretty(bootstrap)?)?;
         Ok(path)
     }
 

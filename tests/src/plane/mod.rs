@@ -2,10 +2,12 @@
 //! test changes at will, and which can go away and come back.
 
 mod build;
+mod reach;
 mod serve;
 mod topic;
 
 pub use build::{assignment, cluster, listener, route};
+pub use reach::{aggregated, dynamic, reached_at};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -193,7 +195,7 @@ pub fn any<M: Message + prost::Name>(message: &M) -> Any {
 }
 
 /// Parses what Envoy's JSON says into a message.
-fn parsed<M: Message + Default + prost::Name>(json: &serde_json::Value) -> anyhow::Result<M> {
+pub fn parsed<M: Message + Default + prost::Name>(json: &serde_json::Value) -> anyhow::Result<M> {
     let options = weir_proto::ParseOptions::for_file("resource.json");
     let parsed = weir_proto::parse::<M>(&json.to_string(), &options).map_err(|e| anyhow::anyhow!("{e}"));
     parsed.map(|parsed| parsed.message).context("a resource of the test")

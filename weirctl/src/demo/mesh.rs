@@ -1,7 +1,7 @@
-//! The processes of the demo: a gateway and one sidecar per pod, on a folder of YAML of their own.
+//! The processes of the demo: `weirctl serve` on a folder of YAML, and a gateway and one sidecar per pod that it
+//! programs over their streams.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::apps::{self, App};
+use super::node::Node;
+use super::plane::{Plane, SYNC, Verdict, fetch};
 
 /// A started proxy accepts within this time.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -18,9 +20,6 @@ const READY_WITHIN: Duration = Duration::from_secs(20);
 const APPLIED_WITHIN: Duration = Duration::from_secs(5);
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_millis(5);
-/// An answer of the admin listener is read up to this size.
-const MOST_STATS: u64 = 4 << 20;
-
 /// The YAML that everything starts with: file name, text.
 const FILES: [(&str, &str); 4] = [
     ("services.yaml", include_str!("../../../deploy/demo/mesh/services.yaml")),
@@ -62,12 +61,13 @@ pub struct Proxy {
 
 /// Everything that runs, and its folder; all of it ends when dropped.
 pub struct Mesh {
-    /// The folder that the proxies watch.
+    /// The folder that the control plane watches.
     pub folder: PathBuf,
     /// The applications.
     pub apps: Vec<Arc<App>>,
     /// The gateway first.
     pub proxies: Vec<Proxy>,
+    plane: Option<Plane>,
     home: PathBuf,
 }
 
@@ -80,7 +80,7 @@ impl Mesh {
         let home = std::env::temp_dir().join(format!("weir-demo-{}", std::process::id()));
         let folder = home.join("mesh");
         fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-        let mut mesh = Self { folder, apps: Vec::new(), proxies: Vec::new(), home };
+        let mut mesh = Self { folder, apps: Vec::new(), proxies: Vec::new(), plane: None, home };
         let mut files = FILES.map(|(name, text)| (name, text.to_owned()));
         for (service, version, _, port) in PODS {
             let app = apps::start(service, version, port)?;
@@ -93,19 +93,21 @@ impl Mesh {
             fs::write(mesh.folder.join(name), text)?;
         }
         let mut ports = PORTS;
+        mesh.plane =
+            Some(Plane::start(&mesh.folder, &mesh.home, (free(&mut ports)?, free(&mut ports)?)).await?);
         let mut arrivals = Vec::new();
         let (port, admin) = (free(&mut ports)?, free(&mut ports)?);
-        let map = format!("80={port}");
-        mesh.spawn(weir, "gateway", &["--listen-port-map", &map], port, admin)?;
+        let node = Node::new("router~127.0.0.1~gateway.default~default.svc.cluster.local", &[(80, port)])
+            .label("istio", "ingressgateway");
+        mesh.spawn(weir, "gateway", &node, port, admin)?;
         arrivals.push(("127.0.0.1", port));
         for ((service, version, address, _), index) in PODS.into_iter().zip(0..) {
             let (http, grpc, admin) = (free(&mut ports)?, free(&mut ports)?, free(&mut ports)?);
             let name = format!("{service}-{version}");
-            let node = format!("sidecar~{address}~{name}.default~default.svc.cluster.local");
-            let map = format!("8000={http},7000={grpc}");
-            let labels = format!("app={service},version={version}");
-            let arguments = ["--service-node", &node, "--listen-port-map", &map, "--gateway-labels", &labels];
-            mesh.spawn(weir, &name, &arguments, grpc, admin)?;
+            let id = format!("sidecar~{address}~{name}.default~default.svc.cluster.local");
+            let node = Node::new(&id, &[(8000, http), (7000, grpc)]);
+            let node = node.label("app", service).label("version", version);
+            mesh.spawn(weir, &name, &node, grpc, admin)?;
             arrivals.push((address, mesh.apps.get(index).map_or(0, |app| app.port)));
         }
         for (proxy, (address, port)) in mesh.proxies.iter_mut().zip(arrivals) {
@@ -114,22 +116,15 @@ impl Mesh {
         Ok(mesh)
     }
 
-    fn spawn(
-        &mut self,
-        weir: &Path,
-        name: &str,
-        arguments: &[&str],
-        port: u16,
-        admin: u16,
-    ) -> anyhow::Result<()> {
+    fn spawn(&mut self, weir: &Path, name: &str, node: &Node, port: u16, admin: u16) -> anyhow::Result<()> {
         let log = self.home.join(format!("{name}.log"));
-        let admin_yaml =
-            format!("admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}");
+        let file = self.home.join(format!("{name}.json"));
+        let bootstrap = node.bootstrap(admin, self.plane()?.xds);
+        fs::write(&file, serde_json::to_vec_pretty(&bootstrap)?)?;
         let child = Command::new(weir)
-            .arg("--mesh-config")
-            .arg(&self.folder)
-            .args(["--concurrency", "1", "--config-yaml", &admin_yaml])
-            .args(arguments)
+            .arg("-c")
+            .arg(&file)
+            .args(["--concurrency", "1"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(fs::File::create(&log)?)
@@ -137,6 +132,11 @@ impl Mesh {
             .with_context(|| format!("{} cannot be started", weir.display()))?;
         self.proxies.push(Proxy { name: name.to_owned(), admin, port, child, log });
         Ok(())
+    }
+
+    /// The control plane.
+    pub fn plane(&self) -> anyhow::Result<&Plane> {
+        self.plane.as_ref().context("the control plane runs")
     }
 
     /// The gateway.
@@ -150,10 +150,10 @@ impl Mesh {
         Ok(app.with_context(|| format!("{service}-{version} runs"))?)
     }
 
-    /// Replaces the rules and waits until the gateway has them in force; how long that took.
+    /// Replaces the rules and waits until every proxy has them in force; how long that took.
     ///
     /// # Errors
-    /// They were refused (with what the gateway said), or nothing happened in time.
+    /// They were refused (with what was said of them), or nothing happened in time.
     pub async fn apply(&self, rules: &str) -> anyhow::Result<Duration> {
         match self.offer(rules).await? {
             (took, Verdict::InForce) => Ok(took),
@@ -161,31 +161,40 @@ impl Mesh {
         }
     }
 
-    /// Replaces the rules and waits for what the gateway says to them.
+    /// Replaces the rules and waits for what the control plane and the proxies say to them.
     ///
     /// # Errors
-    /// It said nothing in time.
+    /// They said nothing in time.
     pub async fn offer(&self, rules: &str) -> anyhow::Result<(Duration, Verdict)> {
-        let gateway = self.gateway()?;
-        let known = gateway.said()?.len();
+        let plane = self.plane()?;
+        let before = plane.now()?;
         let begun = Instant::now();
         // A file that is moved into place is never seen half written.
         let draft = self.home.join("draft");
         fs::write(&draft, rules)?;
         fs::rename(&draft, self.folder.join(RULES))?;
         loop {
-            let said = gateway.said()?;
-            if let Some(verdict) = verdict(said.get(known..).unwrap_or_default()) {
-                return Ok((begun.elapsed(), verdict));
+            match plane.verdict(&before, self.proxies.len())? {
+                Some(Verdict::InForce) if self.is_warming()? => {}
+                Some(verdict) => return Ok((begun.elapsed(), verdict)),
+                None => {}
             }
             if begun.elapsed() > APPLIED_WITHIN {
-                anyhow::bail!(
-                    "the gateway took no notice of a change for {APPLIED_WITHIN:?}: {}",
-                    tail(&said)
-                );
+                anyhow::bail!("a change came not into force for {APPLIED_WITHIN:?}: {}", plane.page(SYNC)?);
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Is anything acknowledged and not yet in force?
+    fn is_warming(&self) -> anyhow::Result<bool> {
+        for proxy in &self.proxies {
+            let text = fetch(proxy.admin, "/stats?filter=warming")?;
+            if text.lines().any(|line| !line.ends_with(": 0")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Sum of a statistic of a proxy's clusters for greeter (both directions), by the end of its name.
@@ -217,34 +226,6 @@ impl Drop for Mesh {
     }
 }
 
-/// What a proxy says to a changed folder.
-pub enum Verdict {
-    /// It is in force.
-    InForce,
-    /// It is not; the text of the diagnostics.
-    Refused(String),
-}
-
-/// The first verdict in a piece of the log.
-fn verdict(said: &str) -> Option<Verdict> {
-    // Only whole lines: the last one may still be written.
-    let whole = said.rfind('\n').and_then(|end| said.get(..end)).unwrap_or_default();
-    if let Some(at) = whole.find("mistakes; the last good state stays in force") {
-        let text = whole.get(at..).unwrap_or_default();
-        // The text of the diagnostics closes with its count.
-        return text
-            .contains(" error(s)")
-            .then(|| Verdict::Refused(text.lines().skip(1).collect::<Vec<_>>().join("\n")));
-    }
-    if let Some(line) = whole.lines().find(|line| line.contains("refused, its previous version stays")) {
-        return Some(Verdict::Refused(line.to_owned()));
-    }
-    whole
-        .lines()
-        .any(|line| line.contains(" in force") && line.contains("refused="))
-        .then_some(Verdict::InForce)
-}
-
 impl Proxy {
     async fn accepts(&mut self, address: &str, port: u16) -> anyhow::Result<()> {
         let end = Instant::now() + READY_WITHIN;
@@ -270,17 +251,12 @@ impl Proxy {
     }
 
     fn stats(&self) -> anyhow::Result<String> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.admin))?;
-        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-        stream.write_all(b"GET /stats HTTP/1.1\r\nhost: admin\r\nconnection: close\r\n\r\n")?;
-        let mut text = Vec::new();
-        stream.take(MOST_STATS).read_to_end(&mut text)?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+        fetch(self.admin, "/stats")
     }
 }
 
 /// The last lines.
-fn tail(text: &str) -> String {
+pub fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     lines.get(lines.len().saturating_sub(8)..).unwrap_or_default().join("\n")
 }

@@ -3,7 +3,9 @@
 //! | file | what it is |
 //! |---|---|
 //! | `apps` | the applications: small HTTP and gRPC servers |
-//! | `mesh` | the processes: a gateway and a sidecar per pod |
+//! | `mesh` | the processes: a control plane, a gateway and a sidecar per pod |
+//! | `plane` | the control plane: `weirctl serve`, and what its pages tell |
+//! | `node` | the bootstrap of a proxy |
 //! | `load` | the callers and what they saw |
 //! | `steps` | the steps, each with its condition |
 //! | `table` | what a person watches |
@@ -11,6 +13,8 @@
 mod apps;
 mod load;
 mod mesh;
+mod node;
+mod plane;
 mod steps;
 mod table;
 
@@ -144,6 +148,10 @@ fn summary(findings: &[Finding], held: bool, begun: Instant, mesh: &Mesh) -> any
     lines.push(format!(
         "  curl http://127.0.0.1:{}/clusters     # the gateway's admin listener",
         gateway.admin
+    ));
+    lines.push(format!(
+        "  curl http://127.0.0.1:{}/debug/syncz  # what the control plane knows of every proxy",
+        mesh.plane()?.pages
     ));
     for proxy in mesh.proxies.iter().skip(1) {
         lines.push(format!("  curl http://127.0.0.1:{}/stats        # of {}", proxy.admin, proxy.name));

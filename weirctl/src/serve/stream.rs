@@ -129,14 +129,19 @@ impl<D: Dialect> Stream<D> {
         let others = self.topics.keys().filter(|kind| ORDER.iter().all(|known| known.name != *kind));
         let kinds: Vec<String> =
             ORDER.iter().map(|kind| kind.name.to_owned()).chain(others.cloned()).collect();
+        // All is noted before anything is awaited: who looks sees a state as a whole.
+        let mut owed = Vec::new();
         for kind in kinds {
             let Some(topic) = self.topics.get_mut(&kind) else { continue };
             let whole = ResourceType::of(&kind).is_some_and(|kind| kind.whole);
             let all = self.snapshot.resources(&kind);
             if let Some((response, count)) = D::owed(topic, &type_url(&kind), all, whole) {
                 self.line.sent(&kind, count, all.len());
-                self.responses.send(Ok(response)).await.map_err(|_| ())?;
+                owed.push(response);
             }
+        }
+        for response in owed {
+            self.responses.send(Ok(response)).await.map_err(|_| ())?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::live;
+use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use weir_proto::envoy::config::bootstrap::v3 as proto;
 use weir_proto::envoy::config::bootstrap::v3::bootstrap::StaticResources;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub identity: core::Node,
     /// Where resources come from.
     pub dynamic: Dynamic,
+    /// Names of the clusters that it has itself; others were pushed.
+    pub clusters: HashSet<Box<str>>,
 }
 
 /// Runtime key of the global connection limit.
@@ -61,8 +64,9 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     let mut settings = Settings::default();
     if let Some(message) = static_resources {
         let here = at.field("static_resources");
-        let StaticResources { listeners: _, clusters: _, secrets } = message;
+        let StaticResources { listeners: _, clusters, secrets } = message;
         here.refuse("secrets", !secrets.is_empty());
+        settings.clusters = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
     }
     if let Some(message) = node {
         settings.identity = message.clone();

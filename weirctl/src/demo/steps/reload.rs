@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Finding, Stage};
-use crate::demo::mesh::{ALL_TO_V1, Verdict};
+use crate::demo::mesh::ALL_TO_V1;
+use crate::demo::plane::Verdict;
 
 /// Requests after the refusal.
 const REQUESTS: u64 = 600;
