@@ -4,7 +4,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 PY := .venv/bin/python
 
-.PHONY: help setup setup-test setup-bench demo test lint build release bench bench-quick bench-instructions clean-tools
+.PHONY: help setup setup-test setup-bench demo test lint build release bench bench-quick bench-scale bench-instructions clean-tools
 
 help: ## this list
 	@grep -hE '^[a-z][a-z0-9%-]*:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 22
@@ -46,6 +46,9 @@ bench: bench-build ## all scenarios against Envoy, HAProxy and NGINX; table, cha
 
 bench-quick: bench-build ## every scenario once, one short run each: a smoke test, not a measurement
 	$(PY) benches/run.py --scenarios all --reps 1 --duration 2 --warm 0.5
+
+bench-scale: bench-build ## 10,000 clusters beside Envoy: memory, start, pushes, routes, connections (SCALE_FLAGS="--runs 5 --only push")
+	$(PY) benches/scale.py $(SCALE_FLAGS)
 
 bench-instructions: ## instructions per request of the hot path, counted by callgrind
 	@scripts/setup.sh bench

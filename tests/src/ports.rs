@@ -44,7 +44,7 @@ pub fn free() -> anyhow::Result<u16> {
 
 /// Processes that run at once begin at different places.
 fn somewhere() -> u16 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos() / 1_000);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_micros());
     let seed = u64::from(now) + u64::from(std::process::id()) * 7_919;
     u16::try_from(seed % u64::from(COUNT)).unwrap_or(0)
 }

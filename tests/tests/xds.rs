@@ -64,6 +64,9 @@ fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
     json!({
         "node": {"id": "sidecar~127.0.0.1~a.default~default.svc.cluster.local", "cluster": "a"},
         "admin": {"address": socket(admin)},
+        "layered_runtime": {"layers": [
+            {"name": "static", "static_layer": {"weir.cluster_idle_seconds": 1}}
+        ]},
         "dynamic_resources": {"ads_config": api, "cds_config": source, "lds_config": source},
         "static_resources": {"clusters": [{
             "name": "plane", "type": "STATIC", "connect_timeout": "1s",
@@ -376,15 +379,58 @@ fn never(mode: Mode) -> anyhow::Result<()> {
     bench.done()
 }
 
+/// A cluster without requests and connections is given back; the next request finds its present endpoints. One that
+/// was never used has no statistics.
+// The short way to an idle timeout.
+#[expect(deprecated)]
+fn cold(mode: Mode) -> anyhow::Result<()> {
+    let bench = Bench::serving(mode, backend("a")?)?;
+    let mut message = cluster("a");
+    let mut options = message.common_http_protocol_options.take().unwrap_or_default();
+    options.idle_timeout = Some(proto_duration(Duration::from_millis(200)));
+    message.common_http_protocol_options = Some(options);
+    bench.plane.put(&CLUSTER, vec![("a".to_owned(), any(&message)), eds("unused")]);
+    bench.plane.put(&ENDPOINTS, vec![assignment("unused", &[1])]);
+    bench.shows("cluster_manager.active_clusters", |n| n == 3)?;
+    bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
+    bench.answers("/", 200, b"a")?;
+    let hosts = || -> anyhow::Result<bool> {
+        let (_, body) = fetch(bench.admin, "/clusters", WITHIN)?;
+        Ok(String::from_utf8_lossy(&body).contains("a::127.0.0.1:"))
+    };
+    let given_back = || {
+        let end = Instant::now() + WITHIN;
+        while hosts()? {
+            anyhow::ensure!(Instant::now() < end, "it is hot for ever");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        anyhow::Ok(())
+    };
+    given_back()?;
+    let before = bench.stat("cluster.a.upstream_rq_total")?;
+    anyhow::ensure!(bench.get("/")? == (200, b"a".to_vec()), "hot again at the first request");
+    anyhow::ensure!(bench.stat("cluster.a.upstream_rq_total")? > before, "its counters go on");
+    given_back()?;
+    bench.plane.put(&ENDPOINTS, vec![assignment("a", &[backend("b")?])]);
+    bench.answers("/", 200, b"b")?;
+    let shown = bench.stats()?;
+    let of =
+        |name: &str| shown.keys().filter(|key| key.starts_with(&format!("cluster.{name}.upstream_"))).count();
+    anyhow::ensure!(of("a") > 0 && of("unused") == 0, "{} and {}", of("a"), of("unused"));
+    anyhow::ensure!(!shown.contains_key("cluster.unused.membership_total"), "no gauges either");
+    bench.done()
+}
+
 type Case = (&'static str, fn(Mode) -> anyhow::Result<()>);
 
-const CASES: [Case; 6] = [
+const CASES: [Case; 7] = [
     ("absent", absent),
     ("partly-bad", partly_bad),
     ("removals", removals),
     ("order", order),
     ("restarts", restarts),
     ("never", never),
+    ("cold", cold),
 ];
 
 fn main() -> ExitCode {

@@ -302,7 +302,7 @@ impl Reader<'_> {
             }
             self.incoming.removed = gone;
         } else if empty && !topic.kind.whole {
-            self.incoming.missing = topic.wanted().cloned().collect();
+            self.incoming.missing = topic.wanted().into_iter().cloned().collect();
             // What comes again ends the absence.
             topic.known.values_mut().for_each(|known| known.hash = None);
         }
@@ -312,13 +312,21 @@ impl Reader<'_> {
     fn take(&mut self, whole: &Bytes, piece: &Piece<'_>) {
         let expires = piece.ttl.and_then(|ttl| self.now.checked_add(ttl));
         let Some((kind, value)) = piece.resource else { return self.heartbeat(piece, expires) };
-        let inner = name_in(value).unwrap_or_default();
-        let name = if piece.name.is_empty() { inner } else { piece.name };
-        let response = self.topic.responses;
-        let known = self.topic.known.get_mut(name);
-        // Whatever becomes of it: it is there.
-        let again = known.is_some_and(|known| std::mem::replace(&mut known.seen, response) == response);
-        if let Some(why) = objection(self.topic, piece, kind, name, inner) {
+        let name = if piece.name.is_empty() { name_in(value).unwrap_or_default() } else { piece.name };
+        let (hash, response) = (HASH.hash_one(value), self.topic.responses);
+        let mut again = false;
+        if let Some(known) = self.topic.known.get_mut(name) {
+            // Whatever becomes of it: it is there.
+            again = std::mem::replace(&mut known.seen, response) == response;
+            if !again && known.hash == Some(hash) && kind == self.topic.kind.name {
+                if *known.version != *piece.version {
+                    known.version = piece.version.into();
+                }
+                self.incoming.same = self.incoming.same.saturating_add(1);
+                return self.topic.live_on(name, expires);
+            }
+        }
+        if let Some(why) = objection(self.topic, piece, kind, name) {
             return self.incoming.refused.push(Refusal { name: name.into(), why });
         }
         if !self.topic.wants(name) && !piece.aliases.iter().any(|alias| self.topic.wants(alias)) {
@@ -327,20 +335,6 @@ impl Reader<'_> {
         if again {
             let why = format!("name: '{name}' comes twice in one response");
             return self.incoming.refused.push(Refusal { name: name.into(), why });
-        }
-        let hash = HASH.hash_one(value);
-        if let Some((name, known)) = self.topic.known.get_key_value(name)
-            && known.hash == Some(hash)
-        {
-            let name = name.clone();
-            self.incoming.same = self.incoming.same.saturating_add(1);
-            self.topic.end(&name, expires);
-            if let Some(known) = self.topic.known.get_mut(&name)
-                && *known.version != *piece.version
-            {
-                known.version = piece.version.into();
-            }
-            return;
         }
         let name = self.topic.share(name);
         let known = Known { version: piece.version.into(), hash: Some(hash), seen: response };
@@ -351,19 +345,18 @@ impl Reader<'_> {
     /// What is known lives on.
     fn heartbeat(&mut self, piece: &Piece<'_>, expires: Option<Instant>) {
         let response = self.topic.responses;
-        let Some((name, known)) = self.topic.known.get_key_value(piece.name) else { return };
-        if *known.version == *piece.version {
-            let name = name.clone();
-            self.topic.end(&name, expires);
-            if let Some(known) = self.topic.known.get_mut(&name) {
-                known.seen = response;
-            }
+        if let Some(known) = self.topic.known.get_mut(piece.name)
+            && *known.version == *piece.version
+        {
+            known.seen = response;
+            self.topic.live_on(piece.name, expires);
         }
     }
 }
 
 /// What is wrong with a resource before anybody has looked into its message.
-fn objection(topic: &Topic, piece: &Piece<'_>, kind: &str, name: &str, inner: &str) -> Option<String> {
+fn objection(topic: &Topic, piece: &Piece<'_>, kind: &str, name: &str) -> Option<String> {
+    let inner = piece.resource.and_then(|(_, value)| name_in(value)).unwrap_or_default();
     if kind != topic.kind.name {
         return Some(format!("it is a {kind}, where a {} is due", topic.kind.name));
     }

@@ -6,7 +6,7 @@ use crate::types::ResourceType;
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 use weir_proto::envoy::config::core::v3::Node;
@@ -22,8 +22,8 @@ const ALL: &str = "*";
 /// Tag of `resource_names` in a request of state of the world.
 const NAMES: u32 = 3;
 
-/// Names of resources; whoever holds them shares their text.
-pub(crate) type Names = BTreeSet<Arc<str>>;
+/// Names of resources in order; whoever holds them shares their text.
+type Names = BTreeSet<Arc<str>>;
 
 /// What the server has sent under a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(crate) struct Known {
 pub(crate) struct Topic {
     pub(crate) kind: &'static ResourceType,
     pub(crate) wildcard: bool,
-    wanted: Names,
+    wanted: HashSet<Arc<str>, foldhash::fast::RandomState>,
     /// Was the server told anything of this type on this stream?
     told: bool,
     /// Wanted, and the server was not told yet.
@@ -69,7 +69,7 @@ impl Topic {
         Topic {
             kind,
             wildcard,
-            wanted: Names::new(),
+            wanted: HashSet::default(),
             told: false,
             more: Names::new(),
             less: Names::new(),
@@ -87,9 +87,11 @@ impl Topic {
         self.wildcard || self.wanted.contains(name)
     }
 
-    /// All names that were asked for.
-    pub(crate) fn wanted(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.wanted.iter()
+    /// All names that were asked for, in order.
+    pub(crate) fn wanted(&self) -> Vec<&Arc<str>> {
+        let mut all: Vec<_> = self.wanted.iter().collect();
+        all.sort_unstable();
+        all
     }
 
     /// The text of a name that is wanted, shared; or a new one.
@@ -141,6 +143,17 @@ impl Topic {
         }
     }
 
+    /// What is known came again: it ends then, or never.
+    pub(crate) fn live_on(&mut self, name: &str, until: Option<Instant>) {
+        if until.is_none() && self.ends.is_empty() {
+            return;
+        }
+        if let Some((name, _)) = self.known.get_key_value(name) {
+            let name = name.clone();
+            self.end(&name, until);
+        }
+    }
+
     /// The stream is gone.
     pub(crate) fn forget_stream(&mut self) {
         self.told = false;
@@ -179,7 +192,7 @@ impl Topic {
     }
 
     fn first(&self, node: Option<Node>) -> Request {
-        let mut subscribe = texts(self.wanted.iter());
+        let mut subscribe = texts(self.wanted().into_iter());
         if self.wildcard && !subscribe.is_empty() {
             subscribe.insert(0, ALL.to_owned());
         }
@@ -198,8 +211,8 @@ impl Topic {
     }
 
     fn world(&mut self, node: Option<Node>, refused: Option<(&[Refusal], usize)>) -> Request {
-        let wanted = &self.wanted;
-        let names = self.encoded.get_or_insert_with(|| encoded(wanted)).clone();
+        let names = self.encoded.take().unwrap_or_else(|| encoded(&self.wanted()));
+        self.encoded = Some(names.clone());
         let message = DiscoveryRequest {
             version_info: self.version.clone(),
             node,
@@ -237,7 +250,7 @@ impl Topic {
     }
 }
 
-fn encoded(names: &Names) -> Bytes {
+fn encoded(names: &[&Arc<str>]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(names.iter().map(|name| name.len().saturating_add(6)).sum());
     for name in names {
         encode_key(NAMES, WireType::LengthDelimited, &mut bytes);

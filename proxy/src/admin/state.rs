@@ -157,6 +157,8 @@ pub struct OutlierStatus {
 /// One cluster.
 #[derive(Clone, Debug)]
 pub struct ClusterStatus {
+    /// Was it ever used? Of one that never was there are no statistics.
+    pub touched: bool,
     /// Its name.
     pub name: String,
     /// Its name in statistics (`alt_stat_name`, else the name).

@@ -9,7 +9,7 @@ use crate::observe::metrics::{GaugeValue, Snapshot, sanitized};
 pub(super) fn snapshot(call: &Call<'_>) -> Snapshot {
     let mut snapshot = call.registry.snapshot();
     server(call.state.as_ref(), &mut snapshot);
-    for cluster in call.state.clusters() {
+    for cluster in call.state.clusters().into_iter().filter(|cluster| cluster.touched) {
         cluster_gauges(&cluster, &mut snapshot);
     }
     let keeps = |name: &String| call.state.keeps(name);

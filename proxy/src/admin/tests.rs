@@ -70,6 +70,7 @@ impl AdminState for Process {
         };
         let ejected = HostStatus { health: vec![HealthFlag::FailedOutlier, HealthFlag::FailedEds], ..host() };
         vec![ClusterStatus {
+            touched: true,
             name: "admin-test".into(),
             observability_name: "admin-test".into(),
             added_via_api: false,

@@ -204,6 +204,7 @@ fn status(cluster: &Cluster) -> ClusterStatus {
         }
     }
     ClusterStatus {
+        touched: cluster.live.is_touched(),
         name: cluster.name.to_string(),
         observability_name: cluster.stat_name.to_string(),
         added_via_api: false,

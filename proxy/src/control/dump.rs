@@ -141,7 +141,7 @@ impl Printer {
 
     fn section<T>(&self, section: &Section, table: &Table<T>, waiting: &BTreeSet<(Kind, Name)>) -> Value {
         let mut parts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
-        for (name, kept) in table.kept.iter().filter(|(name, _)| self.wanted(name)) {
+        for (name, kept) in table.sorted().into_iter().filter(|(name, _)| self.wanted(name)) {
             let warming = waiting.contains(&(section.kind, name.clone()));
             let (part, value) = match (kept.fixed, warming) {
                 (true, _) => (section.fixed, self.fixed(section, kept)),

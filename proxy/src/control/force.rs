@@ -301,6 +301,16 @@ impl State {
         }
     }
 
+    /// Makes hot clusters cold that no worker uses any more. What is looked up or made on demand is never cold.
+    pub(super) fn cool(&self, unused: &[Arc<live::ClusterLive>]) {
+        for live in unused {
+            let cold = |c: &Arc<Cluster>| matches!(c.discovery, Discovery::Static | Discovery::Eds(_));
+            if self.force.cluster(&live.name).is_none_or(cold) && live.cool() {
+                tracing::debug!(cluster = %live.name, "given back after idling");
+            }
+        }
+    }
+
     fn publish_hosts(&self, cluster: &Cluster) {
         let pushed;
         let assignment = match &cluster.discovery {

@@ -81,27 +81,24 @@ impl Stats {
         interest: &Interest,
     ) {
         if let Some(prefix) = whole(kind) {
-            self.judge(prefix, version, !verdicts.iter().any(|verdict| verdict.result.is_err()), true);
+            self.subscriptions.judged(
+                prefix,
+                version,
+                !verdicts.iter().any(|verdict| verdict.result.is_err()),
+                true,
+            );
             return;
         }
         for Verdict { name, result, .. } in verdicts {
             let gone = matches!(result, Ok(Outcome::Removed));
             let one = |prefix: String| match gone {
                 true => self.subscriptions.forget(&prefix),
-                false => self.judge(&prefix, version, result.is_ok(), false),
+                false => self.subscriptions.judged(&prefix, version, result.is_ok(), false),
             };
             match kind {
                 Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),
                 _ => interest.routes.get(name).into_iter().for_each(|(_, manager)| one(rds(manager, name))),
             }
-        }
-    }
-
-    fn judge(&self, prefix: &str, version: &str, accepted: bool, keep_text: bool) {
-        self.subscriptions.count(prefix, Counted::Attempt);
-        match accepted {
-            true => self.subscriptions.accept(prefix, version, keep_text),
-            false => self.subscriptions.count(prefix, Counted::Rejected),
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::update::Resource;
 use crate::base::Name;
 use crate::base::ledger::CompileError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 /// A version that was refused.
@@ -34,13 +34,13 @@ pub(super) struct Judged;
 /// All resources of one type, by name.
 #[derive(Debug)]
 pub(super) struct Table<T> {
-    pub(super) kept: BTreeMap<Name, Kept<T>>,
+    pub(super) kept: HashMap<Name, Kept<T>, foldhash::fast::RandomState>,
     pub(super) refused: BTreeMap<Name, Refused>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Table { kept: BTreeMap::new(), refused: BTreeMap::new() }
+        Table { kept: HashMap::default(), refused: BTreeMap::new() }
     }
 }
 
@@ -103,12 +103,19 @@ impl<T> Table<T> {
         self.kept.get(name).map(|kept| &*kept.body)
     }
 
+    /// All that are in force, in the order of their names.
+    pub(super) fn sorted(&self) -> Vec<(&Name, &Kept<T>)> {
+        let mut all: Vec<_> = self.kept.iter().collect();
+        all.sort_unstable_by_key(|(name, _)| *name);
+        all
+    }
+
     /// How many are in force.
     pub(super) fn len(&self) -> usize {
         self.kept.len()
     }
 
-    /// Names and versions in force.
+    /// Names and versions in force, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
         self.kept.iter().map(|(name, kept)| (name, &kept.value))
     }

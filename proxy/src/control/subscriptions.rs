@@ -2,7 +2,7 @@
 //! `cluster.<name>.` (EDS), `http.<prefix>.rds.<name>.`, and `control_plane.` of each stream.
 
 use crate::observe::metrics::{Registry, Snapshot, Source, sanitized};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use xxhash_rust::xxh64::xxh64;
@@ -50,9 +50,17 @@ struct Counts {
     text: Box<str>,
 }
 
+impl Counts {
+    fn add(&mut self, what: Counted) {
+        if let Some(count) = self.by_kind.get_mut(what as usize) {
+            *count = count.wrapping_add(1);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Inner {
-    subscriptions: BTreeMap<Box<str>, Counts>,
+    subscriptions: HashMap<Box<str>, Counts, foldhash::fast::RandomState>,
     /// Is the stream with this prefix open?
     planes: BTreeMap<Box<str>, bool>,
 }
@@ -85,25 +93,32 @@ impl Subscriptions {
 
     /// Counts for the subscription with this prefix.
     pub(super) fn count(&self, prefix: &str, what: Counted) {
-        let mut inner = self.inner();
-        if !inner.subscriptions.contains_key(prefix) {
-            inner.subscriptions.insert(prefix.into(), Counts::default());
-        }
-        let Some(counts) = inner.subscriptions.get_mut(prefix) else { return };
-        if let Some(count) = counts.by_kind.get_mut(what as usize) {
-            *count = count.wrapping_add(1);
-        }
+        self.with(prefix, |counts| counts.add(what));
     }
 
-    /// An update of this version was accepted.
-    pub(super) fn accept(&self, prefix: &str, version: &str, keep_text: bool) {
-        self.count(prefix, Counted::Success);
-        if let Some(counts) = self.inner().subscriptions.get_mut(prefix) {
+    /// An update of this version was attempted, and accepted or not.
+    pub(super) fn judged(&self, prefix: &str, version: &str, accepted: bool, keep_text: bool) {
+        self.with(prefix, |counts| {
+            counts.add(Counted::Attempt);
+            if !accepted {
+                return counts.add(Counted::Rejected);
+            }
+            counts.add(Counted::Success);
             counts.updated = now();
             counts.version = xxh64(version.as_bytes(), 0);
             if keep_text {
                 counts.text = version.into();
             }
+        });
+    }
+
+    fn with(&self, prefix: &str, work: impl FnOnce(&mut Counts)) {
+        let mut inner = self.inner();
+        if !inner.subscriptions.contains_key(prefix) {
+            inner.subscriptions.insert(prefix.into(), Counts::default());
+        }
+        if let Some(counts) = inner.subscriptions.get_mut(prefix) {
+            work(counts);
         }
     }
 
@@ -154,8 +169,8 @@ mod tests {
     fn names_are_envoys() {
         let all = Subscriptions::default();
         all.count(CDS, Counted::Attempt);
-        all.accept(CDS, "7", true);
-        all.accept(&eds("a:b"), "7", false);
+        all.judged(CDS, "7", true, true);
+        all.judged(&eds("a:b"), "7", true, false);
         all.count(&rds("in", "http.80"), Counted::Rejected);
         all.connected("control_plane.", true);
         let mut seen = Snapshot::default();

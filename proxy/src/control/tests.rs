@@ -82,6 +82,7 @@ fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
     (running, published, workers)
 }
 
+mod cold;
 mod waiting;
 
 fn tcp_listener(name: &str, port: u16, cluster: &str) -> Listener {

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
+use tokio::runtime::LocalOptions;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::LocalSet;
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 
 /// Most commands that wait for the control thread; further senders wait.
@@ -151,16 +151,26 @@ impl Control {
         let initialised = state.initialised.clone();
         let streams = Streams::of(&state);
         let inlet = Inlet(commands.downgrade());
-        let runtime =
-            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(no_thread)?;
-        let thread = std::thread::Builder::new().name("control".into());
+        let (tell, told) = std::sync::mpsc::channel();
         let life = move || {
-            LocalSet::new().block_on(&runtime, async {
-                streams.start(&inlet);
-                serve(state, inbox, &bytes, since).await;
-            });
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default());
+            let (made, runtime) = match runtime {
+                Ok(runtime) => (Ok(()), Some(runtime)),
+                Err(error) => (Err(error), None),
+            };
+            // `start` waits for it.
+            let _ = tell.send(made);
+            if let Some(runtime) = runtime {
+                runtime.block_on(async {
+                    streams.start(&inlet);
+                    serve(state, inbox, &bytes, since).await;
+                });
+            }
         };
-        let thread = thread.spawn(life).map_err(no_thread)?;
+        let thread = std::thread::Builder::new().name("control".into()).spawn(life).map_err(no_thread)?;
+        told.recv().map_err(std::io::Error::other).and_then(|made| made).map_err(no_thread)?;
         let control = Control { commands, settings: Arc::new(settings), initialised };
         Ok((control, thread))
     }
@@ -265,8 +275,8 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
 }
 
 async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: &[u8], since: SystemTime) {
-    // Bytes that were applied since memory was given back.
-    let mut worked = 0usize;
+    // Bytes that were applied since memory was given back; the start was much.
+    let mut worked = MUCH;
     loop {
         tokio::select! {
             command = inbox.recv() => match command {
@@ -276,7 +286,11 @@ async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: 
                     obey(&mut state, command, bootstrap, since);
                 }
             },
-            asked = registry::asked() => state.materialise(&asked),
+            asked = registry::asked() => {
+                worked = MUCH;
+                state.materialise(&asked);
+            }
+            unused = registry::unused() => state.cool(&unused),
             () = until(state.deadline()) => state.tick(Instant::now()),
             () = tokio::time::sleep(QUIET), if worked >= MUCH => {
                 weir_sys::give_back_memory();

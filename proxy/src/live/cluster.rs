@@ -10,6 +10,7 @@ use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Acquire, Ordering::Relaxed,
+    Ordering::SeqCst,
 };
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use tokio::sync::Notify;
@@ -81,6 +82,10 @@ pub struct ClusterLive {
     pub outlier: OutlierCounters,
     /// Hosts made on demand (original destination).
     pub on_demand: Mutex<HashMap<std::net::SocketAddr, Arc<Host>>>,
+    /// Workers' cells that use it.
+    users: Mutex<u32>,
+    /// Was it ever hot?
+    touched: AtomicBool,
     dirty: AtomicBool,
     asked: AtomicBool,
     ready: Notify,
@@ -99,6 +104,8 @@ impl ClusterLive {
             ejected: AtomicU32::new(0),
             outlier: OutlierCounters::default(),
             on_demand: Mutex::default(),
+            users: Mutex::new(0),
+            touched: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             asked: AtomicBool::new(false),
             ready: Notify::new(),
@@ -145,14 +152,46 @@ impl ClusterLive {
         self.asked.load(Acquire)
     }
 
-    /// Makes the cluster cold again: the next request asks for its hosts. Ejections and counters of hosts that
-    /// nobody holds are forgotten.
-    pub fn cool(&self) {
+    /// Was it ever hot? What never was is not shown among the statistics.
+    pub fn is_touched(&self) -> bool {
+        self.touched.load(Relaxed)
+    }
+
+    /// A worker uses it from now on.
+    pub fn enter(&self) {
+        self.touched.store(true, Relaxed);
+        let mut users = self.users();
+        *users = users.saturating_add(1);
+    }
+
+    /// A worker uses it no more. When none does, `control` is told and may make it cold.
+    pub fn leave(self: &Arc<Self>) {
+        let mut users = self.users();
+        *users = users.saturating_sub(1);
+        if *users == 0 && self.version() != 0 {
+            registry::left(self.clone());
+        }
+    }
+
+    /// Makes the cluster cold again unless somebody uses it or hosts are ejected: the next request asks for its hosts.
+    /// Counters of hosts that nobody holds are forgotten. True when it is cold.
+    pub fn cool(&self) -> bool {
+        let users = self.users();
+        if *users > 0 || self.ejected.load(Acquire) > 0 {
+            return false;
+        }
         let mut desk = self.desk();
         desk.members = Members::default();
+        desk.known = HashMap::new();
+        // First: who sees that it is cold has to ask.
+        self.asked.store(false, SeqCst);
+        self.version.store(0, SeqCst);
         self.hosts.store(None);
-        self.version.store(0, std::sync::atomic::Ordering::Release);
-        self.asked.store(false, Relaxed);
+        true
+    }
+
+    fn users(&self) -> MutexGuard<'_, u32> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn desk(&self) -> MutexGuard<'_, Desk> {
@@ -227,6 +266,7 @@ impl ClusterLive {
         let Some(settings) = &desk.settings else { return };
         desk.version = desk.version.saturating_add(1);
         let set = HostSet::build(desk.version, desk.members.clone(), settings);
+        self.touched.store(true, Relaxed);
         self.hosts.store(Some(Arc::new(set)));
         self.version.store(desk.version, std::sync::atomic::Ordering::Release);
         self.ready.notify_waiters();

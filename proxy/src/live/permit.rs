@@ -4,8 +4,8 @@ use super::wake::{self, Post};
 use super::worker::{self, MAX_WORKERS, Padded, PerWorker};
 use crate::base::Name;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
 
 /// "No limit", Istio's default: such a limit touches no shared memory.
 pub const UNLIMITED: u32 = u32::MAX;
@@ -43,7 +43,6 @@ enum Counted {
 #[derive(Debug)]
 struct Shared {
     count: AtomicU32,
-    limit: AtomicU32,
     /// Permits may be held that were counted in cells before there was a limit.
     mixed: AtomicBool,
     /// Worker after which the search for a waiter goes on.
@@ -63,8 +62,8 @@ impl Permits {
     fn new() -> Self {
         let shared = Shared {
             count: AtomicU32::new(0),
-            limit: AtomicU32::new(UNLIMITED),
-            mixed: AtomicBool::new(false),
+            // Made with the first permit, maybe just when the limit is set.
+            mixed: AtomicBool::new(true),
             turn: AtomicUsize::new(0),
             waiting: Default::default(),
         };
@@ -147,6 +146,16 @@ impl Permits {
     }
 }
 
+fn of<T>(all: &[T; 4], kind: Kind) -> &T {
+    let [connections, pending, requests, retries] = all;
+    match kind {
+        Kind::Connections => connections,
+        Kind::Pending => pending,
+        Kind::Requests => requests,
+        Kind::Retries => retries,
+    }
+}
+
 /// The numbers of one priority.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Limits {
@@ -164,7 +173,9 @@ pub struct Breakers {
     pub cluster: Name,
     /// 0: default, 1: high.
     pub priority: usize,
-    permits: [Permits; 4],
+    most: [AtomicU32; 4],
+    /// Made with the first permit.
+    permits: OnceLock<Box<[Permits; 4]>>,
     /// Percent of the retry budget as bits of an `f64`; NaN when there is none.
     budget: AtomicU64,
     budget_least: AtomicU32,
@@ -176,20 +187,20 @@ impl Breakers {
         Arc::new(Breakers {
             cluster,
             priority,
-            permits: std::array::from_fn(|_| Permits::new()),
+            most: [const { AtomicU32::new(UNLIMITED) }; 4],
+            permits: OnceLock::new(),
             budget: AtomicU64::new(f64::NAN.to_bits()),
             budget_least: AtomicU32::new(0),
         })
     }
 
     fn permits(&self, kind: Kind) -> &Permits {
-        let [connections, pending, requests, retries] = &self.permits;
-        match kind {
-            Kind::Connections => connections,
-            Kind::Pending => pending,
-            Kind::Requests => requests,
-            Kind::Retries => retries,
-        }
+        of(self.permits.get_or_init(|| Box::new(std::array::from_fn(|_| Permits::new()))), kind)
+    }
+
+    /// The permits, if there was ever one.
+    fn known(&self, kind: Kind) -> Option<&Permits> {
+        self.permits.get().map(|permits| of(permits, kind))
     }
 
     /// New limits. Permits already given stay; who waits for a limit that rose is woken.
@@ -198,8 +209,8 @@ impl Breakers {
         self.budget.store(percent.to_bits(), Relaxed);
         self.budget_least.store(least, Relaxed);
         for (kind, limit) in Kind::ALL.into_iter().zip(limits.most) {
-            let permits = self.permits(kind);
-            let before = permits.shared.0.limit.swap(limit, SeqCst);
+            let before = of(&self.most, kind).swap(limit, SeqCst);
+            let Some(permits) = self.known(kind) else { continue };
             if before == UNLIMITED && limit != UNLIMITED {
                 permits.shared.0.mixed.store(true, SeqCst);
             }
@@ -219,12 +230,12 @@ impl Breakers {
                 return allowed.max(self.budget_least.load(Relaxed)).min(UNLIMITED - 1);
             }
         }
-        self.permits(kind).shared.0.limit.load(Relaxed)
+        of(&self.most, kind).load(Relaxed)
     }
 
     /// Permits given and not yet returned, in the whole process.
     pub fn in_use(&self, kind: Kind) -> u64 {
-        self.permits(kind).in_use()
+        self.known(kind).map_or(0, Permits::in_use)
     }
 
     /// Is there none left (gauges `rq_open`, `cx_open`, ...)?
@@ -240,7 +251,7 @@ impl Breakers {
 
     /// Wakes one worker that waits; false when none does.
     pub(super) fn wake_one(self: &Arc<Self>, kind: Kind) -> bool {
-        let found = self.permits(kind).next_waiter();
+        let found = self.known(kind).and_then(Permits::next_waiter);
         if let Some(worker) = found {
             wake::post(worker, Post::Freed(self.clone(), kind));
         }

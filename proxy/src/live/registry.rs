@@ -59,8 +59,8 @@ impl Clusters {
     }
 }
 
-/// Requests of a kind to the control thread: each cluster stands in it once at most, so that the number of clusters
-/// is its bound.
+/// Requests of a kind to the control thread: each cluster stands in it once at most (in [`LEFT`] once for each time
+/// that it went unused, which takes minutes), so that the number of clusters is its bound.
 struct Desk {
     waiting: Mutex<Vec<Arc<ClusterLive>>>,
     notify: Notify,
@@ -89,9 +89,14 @@ impl Desk {
 
 static ASKED: Desk = Desk::new();
 static CHANGED: Desk = Desk::new();
+static LEFT: Desk = Desk::new();
 
 pub(super) fn ask(live: Arc<ClusterLive>) {
     ASKED.put(live);
+}
+
+pub(super) fn left(live: Arc<ClusterLive>) {
+    LEFT.put(live);
 }
 
 pub(super) fn health_changed(live: Arc<ClusterLive>) {
@@ -101,6 +106,11 @@ pub(super) fn health_changed(live: Arc<ClusterLive>) {
 /// Waits for cold clusters that requests wait for: `control` publishes their hosts. For one reader; cancel-safe.
 pub async fn asked() -> Vec<Arc<ClusterLive>> {
     ASKED.next().await
+}
+
+/// Waits for hot clusters that no worker uses any more: `control` makes them cold. For one reader; cancel-safe.
+pub async fn unused() -> Vec<Arc<ClusterLive>> {
+    LEFT.next().await
 }
 
 /// Waits for clusters whose hosts' health changed: the reader calls [`ClusterLive::rebuild`]. For one reader

@@ -3,6 +3,7 @@
 use super::lb;
 use super::origin::Origin;
 use super::pool::{HostPool, Sweeps};
+use crate::base::clock::{self, Instant};
 use crate::base::{Name, rng};
 use crate::live::balance::{Cursor, PickContext};
 use crate::live::cluster::ClusterLive;
@@ -18,6 +19,7 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Which hosts a pick avoids.
 pub struct Avoid<'a> {
@@ -48,6 +50,10 @@ pub struct ClusterCell {
     /// Pools of one client each.
     own: RefCell<HashMap<(u64, Origin), Rc<HostPool>, foldhash::fast::RandomState>>,
     pub(super) sweeps: Rc<Sweeps>,
+    /// Asked for since the last look?
+    asked: Cell<bool>,
+    /// When it was last seen in use.
+    used: Cell<Instant>,
     http2_stats: OnceCell<Rc<Cells>>,
 }
 
@@ -55,6 +61,7 @@ impl ClusterCell {
     /// Takes the registry's lock once.
     pub fn new(config: &Arc<Cluster>, sweeps: Rc<Sweeps>) -> Rc<ClusterCell> {
         let [default, high] = &config.live.breakers;
+        config.live.enter();
         Rc::new(ClusterCell {
             name: config.name.clone(),
             config: RefCell::new(Rc::new(config.clone())),
@@ -69,8 +76,26 @@ impl ClusterCell {
             pools: RefCell::default(),
             own: RefCell::default(),
             sweeps,
+            asked: Cell::new(true),
+            used: Cell::new(clock::now()),
             http2_stats: OnceCell::new(),
         })
+    }
+
+    /// Somebody asked for it.
+    pub(super) fn touch(&self) {
+        self.asked.set(true);
+    }
+
+    /// Has nobody asked for it for so long, and is nothing open to its hosts? `holders`: references to the cell that
+    /// do not count as use.
+    pub(super) fn is_idle(self: &Rc<Self>, holders: usize, most: Duration, now: Instant) -> bool {
+        if self.asked.take() || Rc::strong_count(self) > holders {
+            self.used.set(now);
+            return false;
+        }
+        now.saturating_duration_since(self.used.get()) >= most
+            && self.pools().iter().all(|pool| pool.is_empty())
     }
 
     /// Takes a version over. Idle connections whose making would be another now are closed.
@@ -205,5 +230,11 @@ impl ClusterCell {
             }
         }
         closed
+    }
+}
+
+impl Drop for ClusterCell {
+    fn drop(&mut self) {
+        self.live.leave();
     }
 }

@@ -24,7 +24,7 @@ impl<F: Fn() -> Arc<Config> + Send + Sync> LiveStats<F> {
 
 impl<F: Fn() -> Arc<Config> + Send + Sync> Source for LiveStats<F> {
     fn collect(&self, into: &mut Snapshot) {
-        for cluster in (self.current)().clusters.values() {
+        for cluster in (self.current)().clusters.values().filter(|cluster| cluster.live.is_touched()) {
             let prefix = format!("cluster.{}.", sanitized(&cluster.stat_name));
             breakers(cluster, &prefix, into);
             if cluster.outlier.is_some() {

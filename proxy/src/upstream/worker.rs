@@ -15,6 +15,12 @@ use std::time::Duration;
 /// How often idle connections are looked through at least.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// After so long without requests and connections a worker gives a cluster back.
+const IDLE: Duration = Duration::from_secs(300);
+
+/// Runtime key that replaces it, in seconds.
+const IDLE_KEY: &str = "weir.cluster_idle_seconds";
+
 /// Closes that arrive together are swept together.
 const SETTLE: Duration = Duration::from_millis(2);
 
@@ -76,6 +82,7 @@ impl Worker {
         if let Some(cell) = &known
             && cell.checked.get() == version
         {
+            cell.touch();
             return known;
         }
         let Some(config) = self.with_snapshot(|s| s.clusters.get(name).cloned()) else {
@@ -88,7 +95,14 @@ impl Worker {
             cell
         });
         cell.update(config, version);
+        cell.touch();
         Some(cell)
+    }
+
+    /// After so long without requests and connections a cluster is given back.
+    fn idle(&self) -> Duration {
+        let seconds = self.with_snapshot(|s| s.runtime.get(IDLE_KEY).and_then(|text| text.parse().ok()));
+        seconds.map_or(IDLE, Duration::from_secs)
     }
 
     fn cells(&self) -> Vec<Rc<ClusterCell>> {
@@ -112,7 +126,7 @@ impl Worker {
                 tokio::time::sleep(SETTLE).await;
             }
             let mut next = clock::now() + SWEEP;
-            let version = self.version();
+            let (now, version, most) = (clock::now(), self.version(), self.idle());
             for cell in self.cells() {
                 next = next.min(pool::sweep(&cell).unwrap_or(next));
                 if cell.checked.get() != version
@@ -120,9 +134,44 @@ impl Worker {
                 {
                     cell.yield_idle(usize::MAX);
                     self.clusters.borrow_mut().remove(&cell.name);
+                } else if cell.is_idle(2, most, now) {
+                    // Held by the table and by this loop.
+                    self.clusters.borrow_mut().remove(&cell.name);
                 }
             }
             due.set(next);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::cluster::LbPolicy;
+    use crate::upstream::lb::bench;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cluster_that_nobody_asks_for_is_given_back() {
+        let cluster = Arc::new(bench::cluster("worker-idle", LbPolicy::RoundRobin));
+        let clusters = [(cluster.name.clone(), cluster.clone())].into_iter().collect();
+        let published = Arc::new(Published::new());
+        published.publish(Arc::new(Snapshot { version: 1, clusters, ..Snapshot::default() }));
+        let worker = Worker::enter(published);
+        let sweep = worker.clone().sweep();
+        let story = async {
+            let held = worker.cluster("worker-idle").unwrap();
+            tokio::time::sleep(IDLE * 2).await;
+            assert_eq!(worker.cells().len(), 1, "a request holds it");
+            drop(held);
+            for _ in 0..3 {
+                tokio::time::sleep(IDLE / 2).await;
+                assert!(worker.cluster("worker-idle").is_some());
+            }
+            tokio::time::sleep(IDLE / 2).await;
+            assert_eq!(worker.cells().len(), 1, "it was asked for meanwhile");
+            tokio::time::sleep(IDLE).await;
+            assert!(worker.cells().is_empty());
+        };
+        tokio::select! { () = sweep => panic!("the sweep ended"), () = story => {} }
     }
 }

@@ -1,0 +1,100 @@
+//! Rows of state of the world.
+
+use super::Do::{Connect, Get, Judge, Later, Lose, Ttl, Want};
+use super::Row;
+use weir_xds::{CLUSTER, ENDPOINTS};
+
+pub(super) static ROWS: &[Row] = &[
+    (
+        "an ACK has the new version and the nonce, and the names as they were",
+        &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a", ""), Judge(""), Want("a b")],
+        &[
+            "CDS node",
+            "EDS names a",
+            "  EDS +a",
+            "EDS names a version 1 nonce n1",
+            "EDS names a,b version 1 nonce n1",
+        ],
+    ),
+    (
+        "a NACK has the old version and the new nonce",
+        &[Connect, Get(&CLUSTER, "1", "a", ""), Judge(""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
+        &[
+            "CDS node",
+            "  CDS +a",
+            "CDS version 1 nonce n1",
+            "  CDS +b 1 the same",
+            "CDS version 1 nonce n2 error 1 of 2 resources refused, the others are in force; b: bad",
+        ],
+    ),
+    (
+        "what a whole type lacks is gone, refused names too; an empty response removes all",
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a b", ""),
+            Judge("b"),
+            Get(&CLUSTER, "2", "c", ""),
+            Judge(""),
+            Get(&CLUSTER, "3", "", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "  CDS +a,b",
+            "CDS nonce n1 error 1 of 2 resources refused, the others are in force; b: bad",
+            "  CDS +c -a,b",
+            "CDS version 2 nonce n2",
+            "  CDS -c",
+            "CDS version 3 nonce n3",
+        ],
+    ),
+    (
+        "what a named type lacks may come later; an empty response says that there is nothing",
+        &[
+            Connect,
+            Want("a b"),
+            Get(&ENDPOINTS, "1", "a", ""),
+            Judge(""),
+            Get(&ENDPOINTS, "2", "", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "EDS names a,b",
+            "  EDS +a",
+            "EDS names a,b version 1 nonce n1",
+            "  EDS missing a,b",
+            "EDS names a,b version 2 nonce n2",
+        ],
+    ),
+    (
+        "a new stream tells the last version and no nonce; what went meanwhile is noticed",
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a b", ""),
+            Judge(""),
+            Lose,
+            Connect,
+            Get(&CLUSTER, "5", "b", ""),
+            Judge(""),
+        ],
+        &[
+            "CDS node",
+            "  CDS +a,b",
+            "CDS version 1 nonce n1",
+            "CDS node version 1",
+            "  CDS -a 1 the same",
+            "CDS version 5 nonce n5",
+        ],
+    ),
+    (
+        "a wrapped resource has a TTL here too",
+        &[Connect, Ttl(&CLUSTER, "a", 5), Judge(""), Later(6)],
+        &["CDS node", "  CDS +a", "CDS version t nonce nt", "  CDS -a"],
+    ),
+    (
+        "names that are wanted no more are unsubscribed by an empty list",
+        &[Connect, Want("a"), Want("")],
+        &["CDS node", "EDS names a", "EDS"],
+    ),
+];
