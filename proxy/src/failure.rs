@@ -268,6 +268,10 @@ failures! {
     Underscore = 400, "Bad Request", Some(Flag::DPE), "http1.unexpected_underscore";
     /// `Connection` names too many fields, or one that must not be removed.
     ConnectionHeader = 400, "Bad Request", Some(Flag::DPE), "http1.connection_header_rejected";
+    /// A gRPC-Web request in base64 ends inside a group.
+    Base64Size = 400, "Bad gRPC-web request, invalid base64 data.", None, "grpc_base_64_decode_failed_bad_size";
+    /// A gRPC-Web request that should be base64 and is not.
+    Base64Data = 400, "Bad gRPC-web request, invalid base64 data.", None, "grpc_base_64_decode_failed";
     /// Something of ours broke while this stream was served; the process goes on.
     Internal = 500, "", None, "internal_error";
 }

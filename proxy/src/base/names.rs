@@ -29,7 +29,7 @@ ids! {
     Accept = "accept", AcceptEncoding = "accept-encoding", Authorization = "authorization",
     CacheControl = "cache-control", Connection = "connection", ContentEncoding = "content-encoding",
     ContentLength = "content-length", ContentType = "content-type", Cookie = "cookie", Date = "date",
-    Expect = "expect", ForwardedClientCert = "x-forwarded-client-cert",
+    Etag = "etag", Expect = "expect", ForwardedClientCert = "x-forwarded-client-cert",
     ForwardedFor = "x-forwarded-for", ForwardedHost = "x-forwarded-host", ForwardedPort = "x-forwarded-port",
     ForwardedProto = "x-forwarded-proto",
     GrpcMessage = "grpc-message", GrpcStatus = "grpc-status", GrpcTimeout = "grpc-timeout",

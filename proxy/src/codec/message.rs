@@ -95,6 +95,29 @@ pub enum BodyEvent<'a> {
     End,
 }
 
+/// A part of a body on its way through filters that may change it.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Bytes; none for an end without bytes.
+    pub data: Data<'a>,
+    /// Nothing follows, but for the trailers.
+    pub end: bool,
+    /// Trailers behind the bytes, which are the last then.
+    pub trailers: Option<HeaderBlock>,
+}
+
+impl<'a> From<BodyEvent<'a>> for Part<'a> {
+    fn from(event: BodyEvent<'a>) -> Self {
+        match event {
+            BodyEvent::Data(data, end) => Part { data, end, trailers: None },
+            BodyEvent::Trailers(trailers) => {
+                Part { data: Data::Borrowed(&[]), end: true, trailers: Some(trailers) }
+            }
+            BodyEvent::End => Part { data: Data::Borrowed(&[]), end: true, trailers: None },
+        }
+    }
+}
+
 /// Why the client's side of a stream failed.
 #[derive(Debug)]
 pub enum DownstreamError {

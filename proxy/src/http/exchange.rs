@@ -15,7 +15,7 @@ use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
 use crate::base::rng;
 use crate::codec::h1::framing::is_upgrade;
-use crate::codec::message::{BodyEvent, RequestHead, ResponseHead};
+use crate::codec::message::{BodyEvent, Data, Part, RequestHead, ResponseHead};
 use crate::codec::stream::Downstream;
 use crate::failure::{Failure, Flag};
 use crate::model::route::{RequireTls, RouteConfig, VirtualHost};
@@ -296,11 +296,11 @@ impl<'d> Exchange<'d> {
         self.filters.response_rate().map(super::throttle::Throttle::new)
     }
 
-    /// The response side of the filters.
-    pub fn run_response_filters(&mut self, chosen: &Chosen<'_>, head: &mut ResponseHead) {
+    /// The response side of the filters; `gathered`: the body that one of them asked for.
+    pub fn run_response_filters(&mut self, head: &mut ResponseHead, gathered: Option<&[u8]>) {
         if self.manager.has_filters {
             let mut filters = std::mem::take(&mut self.filters);
-            filters.response(self, chosen, head);
+            filters.response(self, head, gathered);
             self.filters = filters;
         }
     }
@@ -312,8 +312,12 @@ impl<'d> Exchange<'d> {
         self.attempt_count(chosen, &mut headers);
         chosen.each_level(|m| m.response.apply_response(&mut headers, &self.request.headers, &self.record));
         reply.headers = headers;
-        let (mut head, body) = reply::render(self, reply);
-        self.run_response_filters(chosen, &mut head);
+        let (mut head, mut body) = reply::render(self, reply);
+        let gathered = self.filters.gathers(&head).map(|most| {
+            body.truncate(most);
+            std::mem::take(&mut body)
+        });
+        self.run_response_filters(&mut head, gathered.as_deref());
         self.send_own(head, body).await
     }
 
@@ -329,7 +333,7 @@ impl<'d> Exchange<'d> {
         let mut body = Some(body).filter(|b| !b.is_empty());
         poll_fn(|cx| {
             if let Some(body) = body.take() {
-                let event = BodyEvent::Data(crate::codec::message::Data::Shared(body.into()), true);
+                let event = BodyEvent::Data(Data::Shared(body.into()), true);
                 if self.pass_event(cx, event).is_err() {
                     return Poll::Ready(Err(End::Gone));
                 }
@@ -360,26 +364,27 @@ impl<'d> Exchange<'d> {
     }
 
     /// Passes one part of a response body on.
-    pub fn pass_event(&mut self, cx: &mut Context<'_>, event: BodyEvent<'_>) -> io::Result<()> {
+    pub fn pass_event(&mut self, cx: &mut Context<'_>, event: BodyEvent<'_>) -> Result<(), forward::Broken> {
         self.deadlines.moved();
-        match event {
-            BodyEvent::Data(data, end) => {
-                self.filters.response_data(data.as_slice());
-                self.record.bytes_sent = self.record.bytes_sent.saturating_add(data.as_slice().len() as u64);
-                self.response_ended = end;
-                self.down.send_data(cx, data, end)
-            }
-            BodyEvent::End => {
-                self.response_ended = true;
-                self.down.send_data(cx, crate::codec::message::Data::Borrowed(&[]), true)
-            }
-            BodyEvent::Trailers(trailers) => {
-                self.response_ended = true;
-                let result = self.down.send_trailers(cx, &trailers, self.manager.config.http1.trailers);
-                self.record.response_trailers = trailers;
-                result
-            }
+        let mut part = Part::from(event);
+        self.filters
+            .response_part(&mut part)
+            .map_err(|failure| forward::Broken::Interrupted(Interrupt::Failure(failure)))?;
+        self.send_part(cx, part).map_err(|_| forward::Broken::Interrupted(Interrupt::Gone))
+    }
+
+    fn send_part(&mut self, cx: &mut Context<'_>, part: Part<'_>) -> io::Result<()> {
+        let Part { data, end, trailers } = part;
+        let bytes = data.as_slice().len();
+        self.record.bytes_sent = self.record.bytes_sent.saturating_add(bytes as u64);
+        self.response_ended = end;
+        if bytes > 0 || (end && trailers.is_none()) {
+            self.down.send_data(cx, data, end && trailers.is_none())?;
         }
+        let Some(trailers) = trailers else { return Ok(()) };
+        let result = self.down.send_trailers(cx, &trailers, self.manager.config.http1.trailers);
+        self.record.response_trailers = trailers;
+        result
     }
 
     /// Waits until everything handed over is taken.

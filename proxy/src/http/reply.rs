@@ -98,7 +98,7 @@ pub fn render(x: &mut Exchange<'_>, reply: Reply) -> (ResponseHead, Vec<u8>) {
         x.record.local_body = Cow::Owned(String::from_utf8_lossy(&body).into_owned());
         map(x, &manager.local_replies, &mut status, &mut headers, &mut body, &mut content_type);
     }
-    if is_grpc(&x.request.headers) && !from_route {
+    if x.filters.of_grpc(&x.request.headers) && !from_route {
         return (grpc(headers, status, grpc_status, &body), Vec::new());
     }
     let body = body.into_owned();
@@ -130,7 +130,7 @@ fn grpc(mut headers: HeaderBlock, status: u16, grpc: Option<u32>, body: &[u8]) -
 }
 
 /// gRPC's percent-encoding of messages (gRPC over HTTP/2: bytes outside of space to tilde, and the percent sign).
-fn percent_encode(text: &[u8]) -> String {
+pub fn percent_encode(text: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text {
         match byte {

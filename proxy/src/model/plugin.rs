@@ -87,4 +87,7 @@ pub trait Compile {
 
     /// An `envoy.config.core.v3.RuntimeFractionalPercent`.
     fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction>;
+
+    /// An `envoy.config.core.v3.RuntimeFeatureFlag`.
+    fn runtime_flag(&self, at: &At<'_>, message: &[u8]) -> Option<bool>;
 }

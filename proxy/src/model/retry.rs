@@ -76,6 +76,9 @@ pub struct ResetHeader {
     pub unix_timestamp: bool,
 }
 
+/// Entries of metadata: key and value.
+pub type Entries = Box<[(Box<str>, serde_json::Value)]>;
+
 /// A compiled retry policy.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy {
@@ -105,8 +108,22 @@ pub struct RetryPolicy {
     pub avoid_previous_priorities: Option<u32>,
     /// Avoid canary hosts (`omit_canary_hosts`).
     pub omit_canary_hosts: bool,
+    /// Avoid hosts with these entries in their metadata for the balancer (`omit_host_metadata`); none when empty.
+    pub omit_metadata: Entries,
     /// How often another host is drawn (1).
     pub host_selection_attempts: u32,
+}
+
+impl RetryPolicy {
+    /// Does the policy pass over hosts with this metadata? An entry that is a list holds each of its values.
+    pub fn omits(&self, metadata: Option<&serde_json::Value>) -> bool {
+        let told = metadata.and_then(|all| all.get("envoy.lb"));
+        let holds = |(key, want): &(Box<str>, serde_json::Value)| match told.and_then(|t| t.get(&**key)) {
+            Some(serde_json::Value::Array(list)) => list.contains(want),
+            found => found == Some(want),
+        };
+        !self.omit_metadata.is_empty() && self.omit_metadata.iter().all(holds)
+    }
 }
 
 impl Default for RetryPolicy {
@@ -125,7 +142,29 @@ impl Default for RetryPolicy {
             avoid_previous_hosts: false,
             avoid_previous_priorities: None,
             omit_canary_hosts: false,
+            omit_metadata: Box::default(),
             host_selection_attempts: 1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn hosts_are_known_by_their_metadata() {
+        let entries = [("a".into(), json!("1")), ("b".into(), json!(true))];
+        let policy = RetryPolicy { omit_metadata: entries.into(), ..RetryPolicy::default() };
+        for (told, omitted) in [
+            (json!({"envoy.lb": {"a": "1", "b": true, "c": 2}}), true),
+            (json!({"envoy.lb": {"a": ["0", "1"], "b": true}}), true),
+            (json!({"envoy.lb": {"a": "1"}}), false),
+            (json!({"other": {"a": "1", "b": true}}), false),
+        ] {
+            assert_eq!(policy.omits(Some(&told)), omitted, "{told}");
+        }
+        assert!(!policy.omits(None) && !RetryPolicy::default().omits(Some(&json!({"envoy.lb": {}}))));
     }
 }

@@ -11,7 +11,7 @@ use super::case::{Case, Kind};
 const EXT: &str = "type.googleapis.com/envoy.extensions";
 
 /// Short names of the filters that cases use: name of the filter, message.
-const FILTERS: [(&str, &str, &str); 10] = [
+const FILTERS: [(&str, &str, &str); 15] = [
     ("fault", "envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
     ("cors", "envoy.filters.http.cors", "filters.http.cors.v3.Cors"),
     ("buffer", "envoy.filters.http.buffer", "filters.http.buffer.v3.Buffer"),
@@ -33,6 +33,11 @@ const FILTERS: [(&str, &str, &str); 10] = [
     ),
     ("cors_policy", "envoy.filters.http.cors", "filters.http.cors.v3.CorsPolicy"),
     ("fault_route", "envoy.filters.http.fault", "filters.http.fault.v3.HTTPFault"),
+    ("compressor", "envoy.filters.http.compressor", "filters.http.compressor.v3.Compressor"),
+    ("compressor_route", "envoy.filters.http.compressor", "filters.http.compressor.v3.CompressorPerRoute"),
+    ("compressor_br", "envoy.filters.http.compressor.br", "filters.http.compressor.v3.Compressor"),
+    ("compressor_zstd", "envoy.filters.http.compressor.zstd", "filters.http.compressor.v3.Compressor"),
+    ("grpc_web", "envoy.filters.http.grpc_web", "filters.http.grpc_web.v3.GrpcWeb"),
     ("buffer_route", "envoy.filters.http.buffer", "filters.http.buffer.v3.BufferPerRoute"),
 ];
 

@@ -13,7 +13,7 @@ use regex::bytes::Regex;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFractionalPercent};
+use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFeatureFlag, RuntimeFractionalPercent};
 use weir_proto::envoy::config::route::v3::HeaderMatcher;
 use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
 
@@ -123,6 +123,10 @@ impl Compile for Cx<'_> {
 
     fn runtime_fraction(&self, at: &At<'_>, message: &[u8]) -> Option<Fraction> {
         wkt::runtime_fraction(self, at, &decoded::<RuntimeFractionalPercent>(at, message)?)
+    }
+
+    fn runtime_flag(&self, at: &At<'_>, message: &[u8]) -> Option<bool> {
+        wkt::runtime_flag(self, at, &decoded::<RuntimeFeatureFlag>(at, message)?)
     }
 }
 

@@ -15,9 +15,7 @@ pub fn chain(cx: &Cx<'_>, at: &At<'_>, field: &str, list: &[HttpFilter]) -> Box<
         let here = at.item(field, i);
         if let Some((factory, config)) = one(cx, &here, message) {
             check_place(&here, factory, message, i.saturating_add(1) == list.len());
-            if chain.iter().any(|other: &PluginConfig| other.name == config.name) {
-                here.bad("name", format!("the filter name '{}' stands twice in the chain", config.name));
-            }
+            // Filters of one name share what routes say of it, as in Envoy.
             chain.push(config);
         }
     }

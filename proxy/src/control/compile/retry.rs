@@ -1,8 +1,8 @@
 //! `RetryPolicy`.
 
-use super::{Cx, matcher, wkt};
+use super::{Cx, matcher, metadata, wkt};
 use crate::base::ledger::At;
-use crate::model::retry::{ResetHeader, RetryOn, RetryPolicy};
+use crate::model::retry::{Entries, ResetHeader, RetryOn, RetryPolicy};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::any;
@@ -13,8 +13,10 @@ use weir_proto::envoy::config::route::v3::retry_policy::{
     retry_priority::ConfigType as PriorityConfig,
 };
 use weir_proto::envoy::extensions::retry::host::omit_canary_hosts::v3::OmitCanaryHostsPredicate;
+use weir_proto::envoy::extensions::retry::host::omit_host_metadata::v3::OmitHostMetadataConfig;
 use weir_proto::envoy::extensions::retry::host::previous_hosts::v3::PreviousHostsPredicate;
 use weir_proto::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use weir_proto::google::protobuf::Any;
 
 /// Longest wait that a reset header may ask for (Envoy's default).
 const MAX_RESET_WAIT: Duration = Duration::from_secs(300);
@@ -140,7 +142,19 @@ fn host_predicate(at: &At<'_>, message: &RetryHostPredicate, policy: &mut RetryP
         policy.avoid_previous_hosts = true;
     } else if kind == wkt::type_name::<OmitCanaryHostsPredicate>() {
         policy.omit_canary_hosts = true;
+    } else if let (Some(ConfigType::TypedConfig(config)), true) =
+        (config_type, kind == wkt::type_name::<OmitHostMetadataConfig>())
+    {
+        policy.omit_metadata = omitted(&at.field("typed_config"), config).unwrap_or_default();
     } else {
         at.unsupported(&format!("the retry host predicate '{kind}'"));
     }
+}
+
+/// Entries of `envoy.lb`, which is what the balancer's metadata is called.
+fn omitted(at: &At<'_>, config: &Any) -> Option<Entries> {
+    let OmitHostMetadataConfig { metadata_match } = wkt::unpack::<OmitHostMetadataConfig>(at, config)?;
+    let all = metadata_match?.filter_metadata;
+    let serde_json::Value::Object(entries) = metadata::structure(all.get("envoy.lb")?) else { return None };
+    Some(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
 }

@@ -7,7 +7,7 @@ use crate::model::matcher::Fraction;
 use prost::Message;
 use std::time::Duration;
 use weir_proto::any;
-use weir_proto::envoy::config::core::v3::RuntimeFractionalPercent;
+use weir_proto::envoy::config::core::v3::{RuntimeFeatureFlag, RuntimeFractionalPercent};
 use weir_proto::envoy::r#type::v3::{FractionalPercent, Percent, fractional_percent::DenominatorType};
 use weir_proto::google::protobuf as pb;
 
@@ -179,6 +179,19 @@ fn runtime_share(cx: &Cx<'_>, key: &str) -> Option<Fraction> {
         _ => 10_000,
     };
     Some(whole(numerator, per))
+}
+
+/// A switch with a runtime key: what the runtime says, else the default.
+pub fn runtime_flag(cx: &Cx<'_>, at: &At<'_>, value: &RuntimeFeatureFlag) -> Option<bool> {
+    crate::ledger!(at, value => RuntimeFeatureFlag { default_value, runtime_key });
+    let default = at.required("default_value", default_value.as_ref())?.value;
+    let key = at.non_empty("runtime_key", runtime_key)?;
+    Some(match cx.runtime.get(key).map(|text| &**text) {
+        Some("true") => true,
+        Some("false") => false,
+        Some(text) => text.parse::<f64>().map_or(default, |number| number != 0.0),
+        None => default,
+    })
 }
 
 /// Full name of a message type.

@@ -1,10 +1,12 @@
 //! The filters of one exchange, in order on the request, in reverse on the response.
 
-use super::hooks::{HttpFilter, RequestContext, ResponseContext, Step};
-use crate::codec::message::ResponseHead;
+use super::hooks::{HttpFilter, RequestContext, ResponseContext, Shared, Step};
+use crate::base::headers::HeaderBlock;
+use crate::codec::message::{Part, ResponseHead};
+use crate::failure::Failure;
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
 use crate::http::manager::ManagerCell;
-use crate::http::reply::Reply;
+use crate::http::reply::{Reply, is_grpc};
 use crate::model::plugin::{FilterOverride, PluginConfig, RouteFilterConfig};
 use crate::observe::record::Record;
 use std::future::poll_fn;
@@ -15,12 +17,41 @@ struct Running {
     config: Option<RouteFilterConfig>,
 }
 
+/// What the filters do with a body.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+enum Touch {
+    #[default]
+    Nothing,
+    /// One looks at it.
+    Look,
+    /// One changes it; the others look at what comes to their place.
+    Change,
+}
+
+impl Touch {
+    fn of(looks: bool, changes: bool) -> Touch {
+        if changes {
+            Touch::Change
+        } else if looks {
+            Touch::Look
+        } else {
+            Touch::Nothing
+        }
+    }
+}
+
 /// The running filters of an exchange.
 #[derive(Default)]
 pub struct Chain {
     all: Vec<Running>,
-    /// Does one look at the bodies?
-    taps: bool,
+    /// What they do with the request's body.
+    request: Touch,
+    /// What they do with the response's body.
+    response: Touch,
+    /// What they tell each other.
+    shared: Shared,
+    /// Was it a gRPC request before they saw it?
+    of_grpc: Option<bool>,
     /// Does one want the upstream's metadata?
     pub wants_upstream: bool,
 }
@@ -54,13 +85,14 @@ impl Chain {
         });
         let all: Vec<Running> = running.collect();
         let wants_upstream = all.iter().any(|running| running.filter.wants_upstream());
-        Chain { all, taps: false, wants_upstream }
+        Chain { all, wants_upstream, ..Chain::default() }
     }
 
     /// Runs the request side; a reply of a filter ends it.
     pub async fn request(&mut self, x: &mut Exchange<'_>, chosen: &Chosen<'_>) -> Result<Option<Reply>, End> {
+        self.of_grpc = Some(is_grpc(&x.request.headers));
         for running in &mut self.all {
-            let mut step = hook(x, chosen, running, false);
+            let mut step = hook(x, chosen, running, &mut self.shared, false);
             loop {
                 match step {
                     Step::Continue => break,
@@ -71,7 +103,7 @@ impl Chain {
                             Poll::Pending => x.poll_waiting(cx).map(Some),
                         });
                         match interrupt.await {
-                            None => step = hook(x, chosen, running, true),
+                            None => step = hook(x, chosen, running, &mut self.shared, true),
                             Some(Interrupt::Failure(failure)) => return Ok(Some(failure.into())),
                             Some(_) => return Err(End::Gone),
                         }
@@ -79,7 +111,9 @@ impl Chain {
                 }
             }
         }
-        self.taps = self.all.iter().any(|running| running.filter.taps());
+        let taps = self.all.iter().any(|running| running.filter.taps());
+        self.request = Touch::of(taps, self.all.iter().any(|running| running.filter.changes_request()));
+        self.response = Touch::of(taps, false);
         if x.manager.config.filters.is_empty() {
             // As in Envoy, nobody answers but the stream's times.
             return match poll_fn(|cx| x.poll_waiting(cx)).await {
@@ -90,18 +124,26 @@ impl Chain {
         Ok(None)
     }
 
-    /// Shows a part of the request's body to the filters that look.
-    pub fn request_data(&mut self, bytes: &[u8]) {
-        if self.taps {
-            self.all.iter_mut().for_each(|running| running.filter.request_data(bytes));
+    /// A part of the request's body passes the filters that look at it or change it.
+    pub fn request_part(&mut self, part: &mut Part<'_>) -> Result<(), Failure> {
+        let mut all = self.all.iter_mut();
+        match self.request {
+            Touch::Nothing => {}
+            Touch::Look => all.for_each(|running| running.filter.request_data(part.data.as_slice())),
+            Touch::Change => return all.try_for_each(|running| running.filter.change_request(part)),
         }
+        Ok(())
     }
 
-    /// Shows a part of the response's body to the filters that look.
-    pub fn response_data(&mut self, bytes: &[u8]) {
-        if self.taps {
-            self.all.iter_mut().for_each(|running| running.filter.response_data(bytes));
+    /// A part of the response's body passes the filters that look at it or change it.
+    pub fn response_part(&mut self, part: &mut Part<'_>) -> Result<(), Failure> {
+        let mut all = self.all.iter_mut().rev();
+        match self.response {
+            Touch::Nothing => {}
+            Touch::Look => all.for_each(|running| running.filter.response_data(part.data.as_slice())),
+            Touch::Change => return all.try_for_each(|running| running.filter.change_response(part)),
         }
+        Ok(())
     }
 
     /// Tells the filters that the exchange is over.
@@ -115,20 +157,42 @@ impl Chain {
         self.all.iter().filter_map(|running| running.filter.response_rate()).min()
     }
 
-    /// Runs the response side.
-    pub fn response(&mut self, x: &mut Exchange<'_>, _chosen: &Chosen<'_>, head: &mut ResponseHead) {
+    /// Is it answered in gRPC's way? Filters may have made it a gRPC request, whose client does not know that.
+    pub fn of_grpc(&self, request: &HeaderBlock) -> bool {
+        self.of_grpc.unwrap_or_else(|| is_grpc(request))
+    }
+
+    /// Bytes of the response's body that a filter wants before the head goes on.
+    pub fn gathers(&self, head: &ResponseHead) -> Option<usize> {
+        if head.end { None } else { self.all.iter().filter_map(|running| running.filter.gathers(head)).max() }
+    }
+
+    /// Runs the response side; `gathered`: the body that a filter asked for.
+    pub fn response(&mut self, x: &mut Exchange<'_>, head: &mut ResponseHead, gathered: Option<&[u8]>) {
         for running in self.all.iter_mut().rev() {
             running.filter.response(&mut ResponseContext {
                 request: &x.request.headers,
                 response: head,
                 record: &mut x.record,
                 route_config: running.config.as_ref(),
+                gathered,
+                stat_prefix: &x.manager.config.stat_prefix,
+                shared: &mut self.shared,
             });
         }
+        head.end |= gathered.is_some();
+        let changes = self.all.iter().any(|running| running.filter.changes_response());
+        self.response = Touch::of(self.response == Touch::Look, changes);
     }
 }
 
-fn hook(x: &mut Exchange<'_>, chosen: &Chosen<'_>, running: &mut Running, resumed: bool) -> Step {
+fn hook(
+    x: &mut Exchange<'_>,
+    chosen: &Chosen<'_>,
+    running: &mut Running,
+    shared: &mut Shared,
+    resumed: bool,
+) -> Step {
     let mut cx = RequestContext {
         request: &mut x.request,
         record: &mut x.record,
@@ -136,6 +200,7 @@ fn hook(x: &mut Exchange<'_>, chosen: &Chosen<'_>, running: &mut Running, resume
         cluster: chosen.cluster.as_deref(),
         stats: &x.manager.stats,
         stat_prefix: &x.manager.config.stat_prefix,
+        shared,
     };
     if resumed { running.filter.resumed(&mut cx) } else { running.filter.request(&mut cx) }
 }

@@ -111,7 +111,7 @@ fn run(slot: &PluginConfig) -> Option<Box<dyn HttpFilter>> {
 }
 
 /// Service and method of `/service/method`.
-fn method(path: &str) -> Option<(&str, &str)> {
+pub fn method(path: &str) -> Option<(&str, &str)> {
     let path = path.split_once('?').map_or(path, |(path, _)| path);
     let (service, method) = path.strip_prefix('/')?.split_once('/')?;
     (!service.is_empty() && !method.is_empty() && !method.contains('/')).then_some((service, method))

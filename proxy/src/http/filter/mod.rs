@@ -6,9 +6,11 @@
 //! | `chain` | the filters of one exchange |
 
 pub mod chain;
+pub mod compressor;
 pub mod cors;
 pub mod fault;
 pub mod grpc_stats;
+pub mod grpc_web;
 pub mod hooks;
 pub mod istio_alpn;
 pub mod istio_stats;
@@ -46,9 +48,11 @@ pub struct Factory {
 
 /// Every filter of this release.
 pub const FACTORIES: &[Factory] = &[
+    compressor::FACTORY,
     cors::FACTORY,
     fault::FACTORY,
     grpc_stats::FACTORY,
+    grpc_web::FACTORY,
     istio_alpn::FACTORY,
     istio_stats::FACTORY,
     local_ratelimit::FACTORY,

@@ -1,12 +1,14 @@
 //! Reading the request's body: one place for all who read it, while an upstream takes it and while none is there yet.
 
 use super::plan::Plan;
+use crate::base::headers::HeaderBlock;
 use crate::base::names::Id;
-use crate::codec::message::{BodyEvent, Data, DownstreamError};
+use crate::codec::message::{BodyEvent, Data, DownstreamError, Part};
 use crate::http::exchange::{Exchange, Interrupt};
 use crate::observe::stats::cluster as stat;
 use crate::transport::scratch::{MIN_READ, RETENTION_BUDGET, retained};
 use crate::upstream::Upstream;
+use std::io;
 use std::task::{Context, Poll, ready};
 
 impl Plan<'_> {
@@ -24,30 +26,24 @@ impl Plan<'_> {
             Err(DownstreamError::Bad(failure)) => return Poll::Ready(Err(Interrupt::Failure(failure))),
             Ok(event) => event,
         };
-        let (bytes, end) = match &event {
-            BodyEvent::Data(data, end) => (data.as_slice(), *end),
-            BodyEvent::Trailers(trailers) => {
-                x.record.request_trailers = trailers.clone();
-                self.replay.trailers = self.replay.is_active().then(|| trailers.clone());
-                (&[][..], true)
-            }
-            BodyEvent::End => (&[][..], true),
-        };
-        x.filters.request_data(bytes);
-        x.record.bytes_received = x.record.bytes_received.saturating_add(bytes.len() as u64);
+        if let BodyEvent::Trailers(trailers) = &event {
+            x.record.request_trailers = trailers.clone();
+        }
+        let mut part = Part::from(event);
+        let received = part.data.as_slice().len() as u64;
+        x.record.bytes_received = x.record.bytes_received.saturating_add(received);
+        if let Err(failure) = x.filters.request_part(&mut part) {
+            x.down.release();
+            return Poll::Ready(Err(Interrupt::Failure(failure)));
+        }
+        let Part { data, end, trailers } = part;
+        self.replay.trailers = trailers.clone().filter(|_| self.replay.is_active());
         if up.is_none() {
-            self.replay.hold(bytes, end);
-        } else if self.replay.keep(bytes, end) && self.retries.has_policy() {
+            self.replay.hold(data.as_slice(), end);
+        } else if self.replay.keep(data.as_slice(), end) && self.retries.has_policy() {
             self.cell.stats.inc(stat::RETRY_OR_SHADOW_ABANDONED);
         }
-        let taken = up.is_none_or(|up| {
-            match event {
-                BodyEvent::Data(data, end) => up.send_data(cx, data, end),
-                BodyEvent::Trailers(trailers) => up.send_trailers(cx, &trailers),
-                BodyEvent::End => up.send_data(cx, Data::Borrowed(&[]), true),
-            }
-            .is_ok()
-        });
+        let taken = up.is_none_or(|up| hand_over(up, cx, data, end, trailers.as_ref()).is_ok());
         x.down.release();
         x.deadlines.moved();
         if end {
@@ -83,4 +79,18 @@ impl Plan<'_> {
         let fits = length.map_or(room >= MIN_READ, |n| room > 0 && n <= self.replay.limit());
         fits.then_some(room)
     }
+}
+
+/// Hands a part to the upstream.
+fn hand_over(
+    up: &mut Upstream,
+    cx: &mut Context<'_>,
+    data: Data<'_>,
+    end: bool,
+    trailers: Option<&HeaderBlock>,
+) -> io::Result<()> {
+    if !data.as_slice().is_empty() || (end && trailers.is_none()) {
+        up.send_data(cx, data, end && trailers.is_none())?;
+    }
+    trailers.map_or(Ok(()), |trailers| up.send_trailers(cx, trailers))
 }

@@ -5,9 +5,10 @@ use super::plan::Plan;
 use crate::base::clock;
 use crate::base::names::Id;
 use crate::codec::h1::framing::is_upgrade;
-use crate::codec::message::{BodyEvent, Data, DownstreamError, ResponseHead};
+use crate::codec::message::{BodyEvent, Data, DownstreamError, Part, ResponseHead};
 use crate::failure::{Flag, Reset};
 use crate::http::exchange::{Chosen, End, Exchange, Interrupt};
+use crate::http::reply::Reply;
 use crate::http::respond;
 use crate::http::throttle::Throttle;
 use crate::observe::record::Protocol;
@@ -31,7 +32,17 @@ pub async fn response(
     count(x, plan, &attempt, head.status);
     decorate(x, chosen, plan, &attempt, &mut head);
     let upgraded = head.status == 101 && is_upgrade(&x.request.headers);
-    x.run_response_filters(chosen, &mut head);
+    let gathered = match x.filters.gathers(&head) {
+        Some(most) => match Box::pin(gather(x, plan, &mut attempt, most)).await {
+            Ok(body) => Some(body),
+            Err(broken) => {
+                drop(attempt);
+                return Box::pin(unfinished(x, broken)).await;
+            }
+        },
+        None => None,
+    };
+    x.run_response_filters(&mut head, gathered.as_deref());
     respond::complete(x, &mut head, false);
     x.deadlines.response_begins();
     if upgraded {
@@ -60,6 +71,58 @@ pub async fn response(
     x.record.upstream.wire = attempt.up.wire();
     drop(attempt);
     settle(x, result)
+}
+
+/// Reads the body of a response that a filter turns into something else: at most so many bytes are kept.
+async fn gather(
+    x: &mut Exchange<'_>,
+    plan: &mut Plan<'_>,
+    attempt: &mut Attempt,
+    most: usize,
+) -> Result<Vec<u8>, Broken> {
+    let mut kept = Vec::new();
+    let all = poll_fn(|cx| {
+        if !attempt.request_sent()
+            && let Err(interrupt) = attempt.poll_request(x, plan, cx)
+        {
+            return Poll::Ready(Err(Broken::Interrupted(interrupt)));
+        }
+        loop {
+            let Part { data, end, .. } = match attempt.up.poll_body(cx) {
+                Poll::Ready(Ok(event)) => Part::from(event),
+                Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
+                Poll::Pending => return x.poll_waiting(cx).map(|i| Err(Broken::Interrupted(i))),
+            };
+            let room = most.saturating_sub(kept.len());
+            kept.extend(data.as_slice().iter().take(room));
+            drop(data);
+            attempt.up.release();
+            x.deadlines.moved();
+            if end {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    });
+    all.await.map(|()| kept)
+}
+
+/// A response that was not gathered to its end: nothing of it has gone, so it is answered, past the filters.
+async fn unfinished(x: &mut Exchange<'_>, broken: Broken) -> Result<(), End> {
+    let reply = match broken {
+        Broken::Interrupted(interrupt) => super::interrupted(x, interrupt)?,
+        Broken::Upstream(reset) => {
+            x.manager.stats.inc(http_stat::RQ_RESET_AFTER_DOWNSTREAM_RESPONSE_STARTED);
+            let row = reset.row();
+            let text = crate::failure::details(row.text);
+            let words = format!(
+                "upstream connect error or disconnect/reset before headers. reset reason: {}",
+                row.text
+            );
+            let details = format!("upstream_reset_after_response_started{{{text}}}");
+            Reply { flag: Some(row.flag), ..Reply::new(row.status, details).with_body(words) }
+        }
+    };
+    x.reply(reply).await
 }
 
 /// A response that was begun cannot be replaced: the stream ends, and the log says why.
@@ -167,10 +230,11 @@ fn poll_body(
         }
         match attempt.up.poll_body(cx) {
             Poll::Ready(Ok(event)) => {
-                if x.pass_event(cx, event).is_err() {
-                    return Poll::Ready(Err(Broken::Interrupted(Interrupt::Gone)));
-                }
+                let passed = x.pass_event(cx, event);
                 attempt.up.release();
+                if passed.is_err() {
+                    return Poll::Ready(passed);
+                }
             }
             Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
             Poll::Pending if !x.down.drained() => {}
@@ -186,7 +250,6 @@ fn poll_slowly(
     attempt: &mut Attempt,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Broken>> {
-    let gone = Broken::Interrupted(Interrupt::Gone);
     loop {
         if !x.down.drained() && x.down.poll_flush(cx).is_pending() {
             return x.poll_waiting(cx).map(|i| Err(Broken::Interrupted(i)));
@@ -196,9 +259,7 @@ fn poll_slowly(
         }
         if !throttle.is_empty() {
             let Poll::Ready((slice, end)) = throttle.poll_slice(cx) else { return poll_pending(x, cx) };
-            if x.pass_event(cx, BodyEvent::Data(Data::Shared(slice), end)).is_err() {
-                return Poll::Ready(Err(gone));
-            }
+            x.pass_event(cx, BodyEvent::Data(Data::Shared(slice), end))?;
             continue;
         }
         match attempt.up.poll_body(cx) {
@@ -206,11 +267,7 @@ fn poll_slowly(
                 throttle.push(data.into_bytes(), end);
                 attempt.up.release();
             }
-            Poll::Ready(Ok(event)) => {
-                if x.pass_event(cx, event).is_err() {
-                    return Poll::Ready(Err(gone));
-                }
-            }
+            Poll::Ready(Ok(event)) => x.pass_event(cx, event)?,
             Poll::Ready(Err(reset)) => return Poll::Ready(Err(Broken::Upstream(reset))),
             Poll::Pending => return poll_pending(x, cx),
         }

@@ -78,7 +78,9 @@ impl Plan<'_> {
         let policy = self.retries.policy();
         let previous = !self.tried.is_empty()
             && (self.replayed.is_some() || policy.is_some_and(|p| p.avoid_previous_hosts));
-        let canary = policy.is_some_and(|p| p.omit_canary_hosts) && !self.tried.is_empty();
+        let again = policy.filter(|_| !self.tried.is_empty());
+        let canary = again.is_some_and(|p| p.omit_canary_hosts);
+        let marked = again.filter(|p| !p.omit_metadata.is_empty());
         let attempts = policy.map_or(1, |p| p.host_selection_attempts).max(if self.replayed.is_some() {
             REPLAY_PICKS
         } else {
@@ -90,10 +92,13 @@ impl Plan<'_> {
         if due {
             self.passed_over.clone_from(&self.priorities);
         }
-        let pool = if previous || canary || !self.passed_over.is_empty() {
+        let pool = if previous || canary || marked.is_some() || !self.passed_over.is_empty() {
             let tried = &self.tried;
-            let unwanted =
-                |host: &Host| (previous && tried.contains(&host.id)) || (canary && host.is_canary());
+            let unwanted = |host: &Host| {
+                (previous && tried.contains(&host.id))
+                    || (canary && host.is_canary())
+                    || marked.is_some_and(|policy| policy.omits(host.attributes().metadata.as_deref()))
+            };
             self.cell.pick(
                 &x.record.conn,
                 self.hash,

@@ -9,6 +9,7 @@
 //! | [`http`] | `http.<hcm>.` | workers |
 //! | [`fault`] | `http.<hcm>.fault.` | workers |
 //! | [`cors`] | `http.<hcm>.cors.` | workers |
+//! | [`compressor`], [`compressor_accept`] | `http.<hcm>.compressor.<library>.<kind>.` | workers |
 //! | [`codec_http1`], [`codec_http2`] | `http1.`, `http2.` and `cluster.<name>.http1.`, `.http2.` | workers |
 //! | [`tcp`] | `tcp.<prefix>.` | workers |
 //! | [`proxy_protocol`] | `proxy_proto.[<prefix>.]` | workers |
@@ -32,6 +33,8 @@ pub mod cluster_manager;
 pub mod cluster_update;
 pub mod codec_http1;
 pub mod codec_http2;
+pub mod compressor;
+pub mod compressor_accept;
 pub mod cors;
 pub mod fault;
 pub mod filesystem;
