@@ -29,6 +29,15 @@ const MAX_QUEUED: usize = 16;
 /// With so many requests unsent nothing more is read: a server that does not read is not listened to.
 const MAX_UNSENT: usize = 64;
 
+/// Responses that come so close after each other may be a storm.
+const CLOSE: Duration = Duration::from_millis(10);
+
+/// So many of them are one.
+const STORM: u32 = 16;
+
+/// In a storm, what comes within this time is taken together.
+const GATHER: Duration = Duration::from_millis(5);
+
 /// Flow-control window of stream and connection, in bytes: a response of some megabytes needs few turns.
 const WINDOW: u32 = 4 * 1024 * 1024;
 
@@ -144,6 +153,39 @@ async fn expire<S: Sink>(session: &mut Session, sink: &mut S) {
     }
 }
 
+/// How fast responses follow each other. In a storm of small ones what comes within a few milliseconds is taken
+/// together: a turn of the thread and an answer on the wire cost more than the update.
+#[derive(Debug, Default)]
+struct Pace {
+    /// When the last one was taken.
+    last: Option<Instant>,
+    /// How many came close after the one before.
+    quick: u32,
+    /// Nothing is read before.
+    rest: Option<Instant>,
+}
+
+impl Pace {
+    fn is_storm(&self) -> bool {
+        self.quick >= STORM
+    }
+
+    /// A response was taken.
+    fn took(&mut self, now: Instant) {
+        let close = self.last.is_some_and(|last| now.saturating_duration_since(last) < CLOSE);
+        self.quick = if close { self.quick.saturating_add(1) } else { 0 };
+        self.last = Some(now);
+    }
+
+    /// In a storm, and nothing is there: more is waited for, unless nothing has come since the last rest.
+    fn nothing(&mut self, now: Instant) {
+        match self.last {
+            Some(last) if now.saturating_duration_since(last) < CLOSE => self.rest = now.checked_add(GATHER),
+            _ => self.quick = 0,
+        }
+    }
+}
+
 /// One attempt.
 struct Stream<'a, S> {
     session: &'a mut Session,
@@ -175,17 +217,25 @@ impl<S: Sink> Stream<'_, S> {
         };
         self.open = true;
         self.sink.note(Event::Connected);
+        let mut pace = Pace::default();
         loop {
-            let (unsent, expiry) = (self.session.pending(), self.session.next_expiry());
+            let (unsent, expiry, rest) = (self.session.pending(), self.session.next_expiry(), pace.rest);
             tokio::select! {
+                // What is there is taken before anything else is done.
+                biased;
                 sent = send(self.session, &requests), if unsent > 0 => sent?,
-                response = responses.message(), if unsent < MAX_UNSENT => match response {
-                    Ok(Some(response)) => self.take(response).await,
+                response = responses.message(), if unsent < MAX_UNSENT && rest.is_none() => match response {
+                    Ok(Some(response)) => {
+                        self.take(response).await;
+                        pace.took(Instant::now());
+                    }
                     Ok(None) => return Ok(()),
                     Err(status) => return Err(format!("{:?}: {}", status.code(), status.message())),
                 },
                 () = self.sink.changed() => self.subscribe().await,
                 () = sleep_until(expiry) => expire(self.session, self.sink).await,
+                () = sleep_until(rest), if rest.is_some() => pace.rest = None,
+                () = std::future::ready(()), if rest.is_none() && pace.is_storm() => pace.nothing(Instant::now()),
             }
         }
     }
@@ -282,4 +332,31 @@ fn told(error: &dyn Error) -> String {
         next = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_storm_is_gathered_and_it_ends_with_the_first_silence() {
+        let start = Instant::now();
+        let at = |ms: u64| start + Duration::from_millis(ms);
+        let mut pace = Pace::default();
+        for n in 0..u64::from(STORM) {
+            pace.took(at(n));
+            assert!(!pace.is_storm(), "{n}");
+        }
+        pace.took(at(16));
+        assert!(pace.is_storm());
+        pace.nothing(at(17));
+        assert_eq!(pace.rest, Some(at(17) + GATHER));
+        pace.rest = None;
+        pace.took(at(22));
+        assert!(pace.is_storm(), "what was gathered goes on with it");
+        pace.nothing(at(22) + CLOSE);
+        assert!(pace.rest.is_none() && !pace.is_storm());
+        pace.took(at(60));
+        assert!(!pace.is_storm());
+    }
 }
