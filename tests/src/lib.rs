@@ -17,6 +17,8 @@ pub mod restart;
 pub mod scripted;
 pub mod seeds;
 pub mod served;
+pub mod streams;
 pub mod suite;
 pub mod vectors;
+pub mod verdicts;
 pub mod wire;

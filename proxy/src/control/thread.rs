@@ -38,7 +38,7 @@ enum Command {
 }
 
 impl Command {
-    /// Bytes that it brings; a dump makes about as much as [`MUCH`].
+    /// Bytes that it brings or sets free; a dump makes about as much as [`MUCH`].
     fn size(&self) -> usize {
         match self {
             Command::Apply(update, _) => update.size(),

@@ -5,6 +5,9 @@ use crate::base::ledger::CompileError;
 use bytes::Bytes;
 use std::fmt;
 
+/// What a removed resource is taken to have held, in bytes: most clusters with their endpoints hold about so much.
+const REMOVED: usize = 4096;
+
 /// Type of a resource.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -97,11 +100,12 @@ pub struct Update {
 }
 
 impl Update {
-    /// Bytes that it brings.
+    /// Bytes that it brings or sets free.
     pub fn size(&self) -> usize {
         let all = [&self.clusters, &self.endpoints, &self.listeners, &self.routes];
         let bodies = all.into_iter().flat_map(|change| &change.added).map(|resource| resource.body.len());
-        bodies.fold(0, usize::saturating_add)
+        let removed = all.into_iter().map(|change| change.removed.len().saturating_mul(REMOVED));
+        bodies.chain(removed).fold(0, usize::saturating_add)
     }
 
     /// What a control plane has sent of one type.

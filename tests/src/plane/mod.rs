@@ -194,6 +194,11 @@ pub fn any<M: Message + prost::Name>(message: &M) -> Any {
     weir_proto::any::pack(message)
 }
 
+/// A resource as a message.
+pub fn unpacked<M: Message + Default>(resource: &Any) -> anyhow::Result<M> {
+    Ok(M::decode(&*resource.value)?)
+}
+
 /// Parses what Envoy's JSON says into a message.
 pub fn parsed<M: Message + Default + prost::Name>(json: &serde_json::Value) -> anyhow::Result<M> {
     let options = weir_proto::ParseOptions::for_file("resource.json");
