@@ -16,6 +16,7 @@
 //! | [`wire`] | HTTP/1 messages read from a socket, byte by byte as they came |
 //! | [`backend`] | scripted upstreams that record what they saw |
 //! | [`client`] | raw HTTP/1 and HTTP/2 clients |
+//! | [`content`] | compressed bodies by their content |
 //! | [`observe`] | what is left of an observation once clocks and random numbers are taken out |
 //! | [`compare`] | two observations against each other, one against the facts a case states |
 //! | [`ledger`] | the reviewed differences and the rows left out |
@@ -26,6 +27,7 @@ pub mod binaries;
 pub mod case;
 pub mod client;
 pub mod compare;
+pub mod content;
 pub mod ledger;
 pub mod observe;
 pub mod process;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::content;
 use super::wire::{Message, printable};
 
 /// Longer texts are observed as their length and a checksum.
@@ -23,6 +24,11 @@ pub fn text(bytes: &[u8]) -> String {
     format!("{} bytes, checksum {sum:016x}", bytes.len())
 }
 
+/// Text of a body, by its content where it is compressed.
+pub fn body(headers: &[(String, String)], bytes: &[u8]) -> String {
+    content::decoded(headers, bytes).map_or_else(|| text(bytes), |content| text(&content))
+}
+
 /// A reply as the client read it.
 pub fn reply(message: &Message, interim: &[Message]) -> Value {
     let mut words = message.start.splitn(3, ' ');
@@ -34,7 +40,7 @@ pub fn reply(message: &Message, interim: &[Message]) -> Value {
         "headers": headers(&message.headers),
         "order": order(&message.headers),
         "spelling": spelling(&message.headers),
-        "body": text(&message.body),
+        "body": body(&message.headers, &message.body),
         "trailers": headers(&message.trailers),
         "interim": interim.iter().map(|m| json!({ "status": m.status(), "headers": headers(&m.headers) })).collect::<Vec<_>>(),
     });

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, Shared, arm_reset};
 use crate::oracle::case::ReplyFields;
+use crate::oracle::content;
 use crate::oracle::wire::{End, Message, Role, Wire, printable};
 
 /// Serves one connection until either side ends it.
@@ -46,7 +47,7 @@ fn seen(message: &Message) -> Value {
     let mut record = json!({
         "line": message.start,
         "headers": message.headers,
-        "body": message.body_text(),
+        "body": content::text(&message.headers, &message.body),
         "trailers": message.trailers,
     });
     if let (Some(end), Some(map)) = (message.cut, record.as_object_mut()) {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use super::{PATIENCE, Shared};
 use crate::oracle::case::ReplyFields;
 use crate::oracle::client::h2::{frame_grpc, header_list, parse_headers, reason_named};
-use crate::oracle::wire::printable;
+use crate::oracle::content;
 
 /// Serves one connection on a runtime of its own.
 pub(super) fn serve(stream: TcpStream, shared: &Shared) {
@@ -123,7 +123,7 @@ fn seen(
     let mut record = json!({
         "line": format!("{} {path} HTTP/2", parts.method),
         "headers": headers,
-        "body": printable(body),
+        "body": content::text(&header_list(&parts.headers), body),
         "trailers": trailers.map(header_list).unwrap_or_default(),
     });
     if let (Some(error), Some(map)) = (error, record.as_object_mut()) {

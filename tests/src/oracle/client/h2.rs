@@ -132,7 +132,7 @@ async fn receive(reply: h2::client::ResponseFuture) -> anyhow::Result<Value> {
         "status": parts.status.as_u16(),
         "headers": observe::headers(&header_list(&parts.headers)),
         "order": order(&parts.headers),
-        "body": observe::text(&bytes),
+        "body": observe::body(&header_list(&parts.headers), &bytes),
         "trailers": observe::headers(&trailers.as_ref().map(header_list).unwrap_or_default()),
     });
     if let (Some(reset), Some(map)) = (reset, seen.as_object_mut()) {
