@@ -22,3 +22,4 @@ pub mod suite;
 pub mod vectors;
 pub mod verdicts;
 pub mod wire;
+pub mod xds;

@@ -30,6 +30,11 @@ impl Proxy {
     /// # Errors
     /// The program is missing, exits, or does not listen in time; the end of its standard error is in the text.
     pub fn start(bootstrap: &serde_json::Value, port: u16) -> anyhow::Result<Self> {
+        Self::start_more(bootstrap, &[], port)
+    }
+
+    /// The same with further flags.
+    pub fn start_more(bootstrap: &serde_json::Value, flags: &[&str], port: u16) -> anyhow::Result<Self> {
         weir()?;
         let folder = folder()?;
         let config = folder.join("bootstrap.json");
@@ -37,7 +42,7 @@ impl Proxy {
         let config = config.display().to_string();
         let arguments =
             ["-c", &config, "--disable-hot-restart", "-l", "warning", "--file-flush-interval-msec", "100"];
-        Self::run(folder, &arguments, port)
+        Self::run(folder, &[&arguments, flags].concat(), port)
     }
 
     /// The same with arguments of the caller's instead of a bootstrap.
@@ -75,6 +80,13 @@ impl Proxy {
             None => Ok(()),
             Some(status) => anyhow::bail!("the proxy died with {status}: {}", self.said()),
         }
+    }
+
+    /// Kills it, and waits until it is gone.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
     }
 
     /// Resident memory now (VmRSS), in KiB.

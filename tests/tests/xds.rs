@@ -1,187 +1,20 @@
 //! weir programmed over a stream, in both dialects: order, partly bad pushes, removals, a server that is absent, that
-//! goes and comes back.
+//! goes and comes back; what is kept on disk.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use serde_json::{Value, json};
 use weir_proto::any::proto_duration;
-use weir_proto::google::protobuf::{Any, Duration as ProtoDuration};
-use weir_tests::plane::{Plane, any, assignment, cluster, listener, route};
-use weir_tests::ports::free;
-use weir_tests::process::Proxy;
+use weir_tests::plane::{Plane, any, assignment, cluster, route};
 use weir_tests::reload::backend;
 use weir_tests::restart::{Client, Ended};
 use weir_tests::suite::Suite;
-use weir_tests::wire::h1::fetch;
+use weir_tests::xds::{Bench, MODES, Mode, WITHIN, bad, eds, last_good};
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
-
-const WITHIN: Duration = Duration::from_secs(15);
-
-/// A control plane, a proxy that it programs, and the ports of both faces of the proxy.
-struct Bench {
-    plane: Plane,
-    proxy: Proxy,
-    listen: u16,
-    admin: u16,
-}
-
-/// How the proxy is told to reach its control plane.
-#[derive(Clone, Copy, PartialEq)]
-struct Mode {
-    api: &'static str,
-    /// Clusters and listeners over streams of their own.
-    apart: bool,
-}
-
-const MODES: [(&str, Mode); 4] = [
-    ("delta", Mode { api: "DELTA_GRPC", apart: false }),
-    ("world", Mode { api: "GRPC", apart: false }),
-    ("delta-apart", Mode { api: "DELTA_GRPC", apart: true }),
-    ("world-apart", Mode { api: "GRPC", apart: true }),
-];
-
-fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
-    let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-    let api = json!({
-        "api_type": mode.api,
-        "transport_api_version": "V3",
-        "set_node_on_first_message_only": true,
-        "grpc_services": [{"envoy_grpc": {
-            "cluster_name": "plane",
-            "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
-        }}],
-    });
-    let source = match mode.apart {
-        false => json!({"ads": {}, "resource_api_version": "V3"}),
-        true => json!({"api_config_source": api, "resource_api_version": "V3"}),
-    };
-    json!({
-        "node": {"id": "sidecar~127.0.0.1~a.default~default.svc.cluster.local", "cluster": "a"},
-        "admin": {"address": socket(admin)},
-        "layered_runtime": {"layers": [
-            {"name": "static", "static_layer": {"weir.cluster_idle_seconds": 1}}
-        ]},
-        "dynamic_resources": {"ads_config": api, "cds_config": source, "lds_config": source},
-        "static_resources": {"clusters": [{
-            "name": "plane", "type": "STATIC", "connect_timeout": "1s",
-            "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-                "explicit_http_config": {"http2_protocol_options": {}},
-            }},
-            "load_assignment": {"cluster_name": "plane", "endpoints": [
-                {"lb_endpoints": [{"endpoint": {"address": socket(plane)}}]}
-            ]},
-        }]},
-    })
-}
-
-fn eds(name: &str) -> (String, Any) {
-    (name.to_owned(), any(&cluster(name)))
-}
-
-/// A cluster that no proxy takes.
-fn bad(name: &str) -> (String, Any) {
-    let mut message = cluster(name);
-    message.connect_timeout = Some(ProtoDuration { seconds: -1, nanos: 0 });
-    (name.to_owned(), any(&message))
-}
-
-impl Bench {
-    fn start(mode: Mode, plane: Plane) -> anyhow::Result<Self> {
-        let (admin, listen) = (free()?, free()?);
-        let proxy = Proxy::start(&bootstrap(mode, plane.port, admin), admin)?;
-        Ok(Self { plane, proxy, listen, admin })
-    }
-
-    /// A running control plane that leads everything to one backend.
-    fn serving(mode: Mode, upstream: u16) -> anyhow::Result<Self> {
-        let bench = Self::start(mode, Plane::start()?)?;
-        bench.push("a", upstream)?;
-        bench.answers("/", 200, b"a")?;
-        Ok(bench)
-    }
-
-    /// Everything, in one change.
-    fn push(&self, name: &str, upstream: u16) -> anyhow::Result<()> {
-        let (listener, route) = (listener("edge", self.listen, "routes")?, route("routes", &[("/", name)])?);
-        self.plane.change(|batch| {
-            batch.put(&CLUSTER, vec![eds(name)]);
-            batch.put(&ENDPOINTS, vec![assignment(name, &[upstream])]);
-            batch.put(&LISTENER, vec![listener]);
-            batch.put(&ROUTE, vec![route]);
-        });
-        Ok(())
-    }
-
-    fn get(&self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
-        fetch(self.listen, path, Duration::from_secs(5))
-    }
-
-    /// Waits for an answer.
-    fn answers(&self, path: &str, status: u16, body: &[u8]) -> anyhow::Result<()> {
-        let end = Instant::now() + WITHIN;
-        loop {
-            let got = self.get(path);
-            if let Ok((got_status, got_body)) = &got
-                && *got_status == status
-                && (body.is_empty() || got_body == body)
-            {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                let got = got.map(|(status, body)| (status, String::from_utf8_lossy(&body).into_owned()));
-                let told = self.plane.told();
-                anyhow::bail!("{path}: {got:?}, not {status}; {:?}\n{}", told.nacks, self.proxy.said());
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn ready(&self) -> anyhow::Result<(u16, String)> {
-        let (status, body) = fetch(self.admin, "/ready", WITHIN)?;
-        Ok((status, String::from_utf8_lossy(&body).trim().to_owned()))
-    }
-
-    fn stats(&self) -> anyhow::Result<BTreeMap<String, String>> {
-        let (status, body) = fetch(self.admin, "/stats", WITHIN)?;
-        anyhow::ensure!(status == 200, "/stats: {status}");
-        let text = String::from_utf8_lossy(&body).into_owned();
-        Ok(text.lines().filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.into(), v.into())).collect())
-    }
-
-    fn stat(&self, name: &str) -> anyhow::Result<u64> {
-        self.stats()?.get(name).and_then(|value| value.parse().ok()).with_context(|| name.to_owned())
-    }
-
-    /// Waits for a statistic.
-    fn shows(&self, name: &str, enough: impl Fn(u64) -> bool) -> anyhow::Result<()> {
-        let end = Instant::now() + WITHIN;
-        loop {
-            let value = self.stat(name);
-            if value.as_ref().is_ok_and(|value| enough(*value)) {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < end, "{name} is {value:?}\n{}", self.proxy.said());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-
-    fn dump(&self) -> anyhow::Result<Value> {
-        let (_, body) = fetch(self.admin, "/config_dump", WITHIN)?;
-        Ok(serde_json::from_slice(&body)?)
-    }
-
-    fn done(mut self) -> anyhow::Result<()> {
-        self.proxy.alive()?;
-        self.plane.honoured()
-    }
-}
 
 /// The control plane comes after the proxy; the first resources bring readiness.
 fn absent(mode: Mode) -> anyhow::Result<()> {
@@ -394,10 +227,7 @@ fn cold(mode: Mode) -> anyhow::Result<()> {
     bench.shows("cluster_manager.active_clusters", |n| n == 3)?;
     bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
     bench.answers("/", 200, b"a")?;
-    let hosts = || -> anyhow::Result<bool> {
-        let (_, body) = fetch(bench.admin, "/clusters", WITHIN)?;
-        Ok(String::from_utf8_lossy(&body).contains("a::127.0.0.1:"))
-    };
+    let hosts = || -> anyhow::Result<bool> { Ok(bench.text("/clusters")?.contains("a::127.0.0.1:")) };
     let given_back = || {
         let end = Instant::now() + WITHIN;
         while hosts()? {
@@ -442,6 +272,11 @@ fn main() -> ExitCode {
                 continue;
             }
             suite.case(&format!("{mode_name}/{name}"), || case(mode));
+        }
+        for (name, case) in last_good::CASES {
+            if !mode.apart {
+                suite.case(&format!("{mode_name}/last-good-{name}"), || case(mode));
+            }
         }
     }
     suite.finish()

@@ -18,11 +18,16 @@ use weir_proto::envoy::config::core::v3::Node;
 /// Hashes the bytes of resources. Its seed is the process's own, so that nobody can prepare bytes that pass for others.
 static HASH: LazyLock<foldhash::quality::RandomState> = LazyLock::new(Default::default);
 
+/// Version that is claimed of what an earlier life of the process knew.
+const RESTORED: &str = "last-good";
+
 /// A resource that came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// Its name.
     pub name: Arc<str>,
+    /// It ends by itself unless the server says it again.
+    pub ttl: bool,
     /// The encoded message: a piece of the response, which lives as long as one of its pieces.
     pub body: Bytes,
 }
@@ -92,6 +97,15 @@ impl Session {
             outbox: VecDeque::new(),
             open: None,
         }
+    }
+
+    /// These names are known from an earlier life of the process, before the first stream. They are claimed with a
+    /// version that no server gives: it sends everything again, and tells what is gone. (Version counters of servers
+    /// begin anew when those restart, so the old versions would not be safe to claim.)
+    pub fn restore(&mut self, type_name: &str, names: &[Arc<str>]) {
+        let Some(topic) = self.topics.iter_mut().find(|topic| topic.kind.name == type_name) else { return };
+        let known = Known { version: RESTORED.into(), ..Known::default() };
+        topic.known.extend(names.iter().map(|name| (name.clone(), known.clone())));
     }
 
     /// The dialect.
@@ -339,7 +353,7 @@ impl Reader<'_> {
         let name = self.topic.share(name);
         let known = Known { version: piece.version.into(), hash: Some(hash), seen: response };
         self.names.push((name.clone(), known, expires));
-        self.incoming.added.push(Received { name, body: whole.slice_ref(value) });
+        self.incoming.added.push(Received { name, ttl: expires.is_some(), body: whole.slice_ref(value) });
     }
 
     /// What is known lives on.

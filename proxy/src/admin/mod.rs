@@ -17,6 +17,7 @@ mod fixed;
 mod healthcheck;
 mod help;
 mod home;
+mod last_good;
 mod listeners;
 mod logging;
 mod memory;
@@ -65,6 +66,7 @@ pub static ENDPOINTS: &[Endpoint] = &[
     help::ENDPOINT,
     fixed::HOT_RESTART_VERSION,
     fixed::INIT_DUMP,
+    last_good::ENDPOINT,
     listeners::ENDPOINT,
     logging::ENDPOINT,
     memory::ENDPOINT,

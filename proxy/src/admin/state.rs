@@ -243,6 +243,11 @@ pub trait AdminState: Send + Sync {
         json!({"certificates": []})
     }
 
+    /// The state that is kept on disk; null when none is.
+    fn last_good(&self) -> Value {
+        Value::Null
+    }
+
     /// What initialisation waits for; `{}` when it is complete.
     fn unready(&self) -> Value {
         json!({})

@@ -8,6 +8,7 @@ use prost::Message;
 use std::io::Read;
 use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 use weir_proto::{FieldPath, MAX_TEXT_BYTES, ParseError, ParseOptions, Pool, locate};
+use xxhash_rust::xxh64::xxh64;
 
 /// A bootstrap and the texts that it was read from.
 pub struct Written {
@@ -57,6 +58,11 @@ impl Written {
             node.locality.get_or_insert_default().zone.clone_from(zone);
         }
         Ok(Written { message, unknown, texts })
+    }
+
+    /// Hash of the texts: the same as long as nobody touches them.
+    pub fn hash(&self) -> u64 {
+        self.texts.iter().fold(0, |seed, (_, text)| xxh64(text.as_bytes(), seed))
     }
 
     /// The mistakes that the engine found in the bootstrap, each with its place in the text that says most of its

@@ -239,6 +239,21 @@ pub(super) const FLAGS: &[Flag] = &[
         }),
         help: "a tag on every statistic; may be given again",
     },
+    Flag {
+        name: "state-dir",
+        short: None,
+        takes: Takes::Value("DIR", |f, v| {
+            f.state_dir = Some(v.into());
+            Ok(())
+        }),
+        help: "keep the last good state here (WEIR_STATE_DIR)",
+    },
+    Flag {
+        name: "last-good-counts-as-ready",
+        short: None,
+        takes: Takes::Nothing(|f| f.last_good_counts_as_ready = true),
+        help: "ready with it, before a control plane answers",
+    },
     idle("parent-shutdown-time-s", Some(whole)),
     idle("local-address-ip-version", Some(ip_version)),
     idle("log-format", Some(any)),

@@ -57,6 +57,10 @@ pub struct Flags {
     pub service_zone: Option<String>,
     /// `--stats-tag`, each a name and a value.
     pub stats_tags: Vec<(String, String)>,
+    /// `--state-dir`
+    pub state_dir: Option<String>,
+    /// `--last-good-counts-as-ready`
+    pub last_good_counts_as_ready: bool,
     /// Flags of Envoy's that were given and mean nothing here.
     pub idle: Vec<&'static str>,
     /// Flags in the words of `/server_info`.
@@ -97,6 +101,8 @@ impl Default for Flags {
             ingress_class: None,
             service_zone: None,
             stats_tags: Vec::new(),
+            state_dir: None,
+            last_good_counts_as_ready: false,
             idle: Vec::new(),
             given: Vec::new(),
             warnings: Vec::new(),

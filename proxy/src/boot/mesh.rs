@@ -182,6 +182,7 @@ fn update(compiled: &Compiled, in_force: &mut Names, version: u64) -> Update {
     Update {
         version: version.to_string().into(),
         sent: None,
+        later: false,
         clusters: change(clusters, compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
         endpoints: change(
             endpoints,

@@ -14,7 +14,7 @@ mod view;
 
 use crate::admin;
 use crate::base::addr::Address;
-use crate::control::{Control, Start, validate};
+use crate::control::{Control, Start, StateDir, validate};
 use crate::live::{drain, limit};
 use crate::model::snapshot::Published;
 use crate::observe::metrics::{Cells, Registry, Source};
@@ -25,6 +25,7 @@ use anyhow::{Context, anyhow};
 use bootstrap::Written;
 use crew::Crew;
 pub use flags::{Flags, Mode, Wish};
+use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,6 +64,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         service_cluster: flags.service_cluster.as_deref().map(Into::into),
         published: published.clone(),
         workers: crew.clone(),
+        state_dir: state_dir(&flags, &written),
     };
     let (control, _thread) = Control::start(start).map_err(|error| written.explain(&error))?;
     let unknown = written.unknown;
@@ -91,6 +93,24 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     tracing::info!(workers, "serving");
     weir_sys::give_back_memory();
     shutdown.wait()
+}
+
+/// Where the last good state is kept.
+fn state_dir(flags: &Flags, written: &Written) -> Option<StateDir> {
+    let given = flags.state_dir.clone().map(OsString::from).or_else(|| std::env::var_os("WEIR_STATE_DIR"));
+    let path = given.filter(|path| !path.is_empty())?;
+    if written.message.dynamic_resources.is_none() {
+        tracing::warn!("--state-dir has no effect: the bootstrap has no dynamic_resources");
+        return None;
+    }
+    if flags.mesh_config.is_some() {
+        tracing::warn!(
+            "--state-dir has no effect with --mesh-config: the folder itself is the last good state"
+        );
+        return None;
+    }
+    let ready = flags.last_good_counts_as_ready;
+    Some(StateDir { path: path.into(), bootstrap: written.hash(), ready })
 }
 
 fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Result<admin::Admin> {

@@ -171,6 +171,10 @@ impl AdminState for View {
         json!({"layers": layers, "entries": Value::Object(entries.collect())})
     }
 
+    fn last_good(&self) -> Value {
+        self.control.last_good()
+    }
+
     fn log_levels(&self) -> Vec<(String, String)> {
         logging::levels()
     }

@@ -11,6 +11,7 @@
 //! | `dump` | `/config_dump` |
 //! | `force`, `gaps` | what is in force, what waits to be, and for what |
 //! | `interest` | what is wanted by name |
+//! | `last_good` | the state that is kept on disk |
 //! | `sockets` | listening sockets, opened and handed on |
 //! | `state`, `store` | what is in force, and the bytes it came from |
 //! | `stats` | how many of what are in force |
@@ -26,6 +27,7 @@ mod dump;
 mod force;
 mod gaps;
 mod interest;
+mod last_good;
 mod sockets;
 mod state;
 mod stats;
@@ -37,6 +39,7 @@ mod workers;
 mod xds;
 
 pub use dump::Options as DumpOptions;
+pub use last_good::StateDir;
 pub use sockets::{Bound, Opened, Socket};
 pub use thread::{Control, Judge, Start, validate};
 pub use update::{Change, Kind, Outcome, Resource, StartError, Update, Verdict};

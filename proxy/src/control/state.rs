@@ -5,6 +5,7 @@ use super::compile::{Cx, cluster, endpoints, listener, route_config};
 use super::dns::Names;
 use super::force::{Force, has_names};
 use super::interest::{Interest, Wants};
+use super::last_good::LastGood;
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
 use super::store::{Judged, Table};
@@ -40,7 +41,7 @@ pub(super) struct State {
     /// Tells it.
     pub(super) interest: watch::Sender<Arc<Interest>>,
     /// Types whose first answer is waited for, and until when.
-    initial: Vec<(Kind, Option<Instant>)>,
+    pub(super) initial: Vec<(Kind, Option<Instant>)>,
     /// Has everything come that the process starts with?
     pub(super) initialised: Arc<AtomicBool>,
     sockets: Sockets,
@@ -49,12 +50,14 @@ pub(super) struct State {
     pub(super) published: Arc<Published>,
     pub(super) workers: Arc<dyn Workers>,
     pub(super) stats: Stats,
+    /// What is kept on disk.
+    pub(super) last_good: Option<LastGood>,
 }
 
 /// What an update changes, gathered while its resources are judged.
 #[derive(Default)]
 pub(super) struct Pending {
-    verdicts: Vec<Verdict>,
+    pub(super) verdicts: Vec<Verdict>,
     /// Accepted, not in force yet.
     pub(super) accepted: Vec<(Kind, Name)>,
     /// May they wait?
@@ -114,15 +117,16 @@ impl State {
             published,
             workers,
             stats: Stats::new(),
+            last_good: None,
         }
     }
 
     /// Applies an update; each resource is judged alone. `fixed`: it is the bootstrap's.
     pub(super) fn apply(&mut self, update: Update, fixed: bool) -> Vec<Verdict> {
-        let Update { version, sent, clusters, endpoints, listeners, routes } = update;
+        let Update { version, sent, later, clusters, endpoints, listeners, routes } = update;
         let version = Name::from(version);
         // What the bootstrap names may come over its streams.
-        let waits = sent.is_some() || fixed && self.settings.dynamic.ads.is_some();
+        let waits = later || fixed && self.settings.dynamic.ads.is_some();
         let mut pending = Pending { waits, ..Pending::default() };
         let origin = Origin { version: &version, fixed };
         self.give_up(Kind::Endpoints, &endpoints.missing, &mut pending);
@@ -139,6 +143,7 @@ impl State {
         self.finish(&mut pending, Instant::now());
         if let Some(kind) = sent {
             self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.wants.now);
+            self.note_sent(&pending.verdicts);
         }
         let (clusters, listeners) = (self.clusters.len(), self.listeners.len());
         self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
@@ -146,7 +151,7 @@ impl State {
     }
 
     /// Brings into force what is ready, and tells everybody.
-    fn finish(&mut self, pending: &mut Pending, now: Instant) {
+    pub(super) fn finish(&mut self, pending: &mut Pending, now: Instant) {
         self.settle(pending, now);
         self.warm(pending);
         if pending.named {
@@ -168,11 +173,13 @@ impl State {
     /// When something is to be given up.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let first = self.initial.iter().filter_map(|(_, until)| *until).min();
-        self.force.gaps.next().into_iter().chain(first).min()
+        let save = self.last_good.as_ref().and_then(LastGood::due);
+        self.force.gaps.next().into_iter().chain(first).chain(save).min()
     }
 
     /// Gives up what has not come in time.
     pub(super) fn tick(&mut self, now: Instant) {
+        self.save(now);
         let late = |until: &Option<Instant>| until.is_some_and(|until| until <= now);
         for (kind, _) in self.initial.iter().filter(|(_, until)| late(until)) {
             self.stats.timed_out(*kind);

@@ -71,6 +71,13 @@ impl Stats {
         }
     }
 
+    /// What was restored stands for a first answer.
+    pub(super) fn counts_as_sent(&self, kind: Kind) {
+        if let Some(prefix) = whole(kind) {
+            self.subscriptions.count(prefix, Counted::Success);
+        }
+    }
+
     /// What became of what a control plane sent.
     pub(super) fn judged(
         &self,

@@ -25,6 +25,8 @@ pub(super) struct Kept<T> {
     /// Shared by all resources of an update.
     pub(super) version: Name,
     pub(super) since: SystemTime,
+    /// It goes by itself unless its source says it again.
+    pub(super) ttl: bool,
 }
 
 /// What is kept of a resource that is compiled when it is needed: that it was judged.
@@ -77,7 +79,8 @@ impl<T> Table<T> {
         self.refused.remove(&resource.name);
         // A copy of its own: a piece would keep the whole message that it came in.
         let body = resource.body[..].into();
-        let kept = Kept { body, value, fixed, version: version.clone(), since: SystemTime::now() };
+        let version = resource.version.unwrap_or_else(|| version.clone());
+        let kept = Kept { body, value, fixed, version, since: SystemTime::now(), ttl: resource.ttl };
         self.kept.insert(resource.name, kept).map(|before| before.value)
     }
 
@@ -88,7 +91,8 @@ impl<T> Table<T> {
             details = details.chars().take(MAX_DETAILS / 4).collect();
         }
         let body = resource.body[..].into();
-        let refused = Refused { body, version: version.clone(), details, since: SystemTime::now() };
+        let version = resource.version.unwrap_or_else(|| version.clone());
+        let refused = Refused { body, version, details, since: SystemTime::now() };
         self.refused.insert(resource.name, refused);
     }
 

@@ -76,6 +76,7 @@ fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
         service_cluster: None,
         published: published.clone(),
         workers: workers.clone(),
+        state_dir: None,
     };
     let (control, thread) = Control::start(start).unwrap_or_else(|e| panic!("{e}"));
     let running = Running { control: Some(control), thread: Some(thread), _alone: alone };

@@ -2,6 +2,7 @@
 
 use super::compile::bootstrap::{self, Settings};
 use super::dump;
+use super::last_good::{LastGood, Shown, StateDir};
 use super::sockets::Bound;
 use super::state::State;
 use super::update::{Change, Resource, StartError, Update, Verdict};
@@ -60,6 +61,8 @@ pub struct Start {
     pub published: Arc<Published>,
     /// The workers.
     pub workers: Arc<dyn Workers>,
+    /// Where the last good state is kept, if it is.
+    pub state_dir: Option<StateDir>,
 }
 
 /// The control thread's handle. The thread ends when the last handle is dropped.
@@ -68,6 +71,7 @@ pub struct Control {
     commands: mpsc::Sender<Command>,
     settings: Arc<Settings>,
     initialised: Arc<AtomicBool>,
+    last_good: Option<Shown>,
 }
 
 fn no_thread(error: std::io::Error) -> StartError {
@@ -112,15 +116,14 @@ fn static_update(bootstrap: &Bootstrap) -> Update {
     let Some(resources) = &bootstrap.static_resources else { return Update::default() };
     let place = |kind: &str, i: usize| format!("static_resources.{kind}[{i}]").into_boxed_str();
     let clusters = resources.clusters.iter().enumerate().map(|(i, message)| Resource {
-        name: message.name.as_str().into(),
-        body: message.encode_to_vec().into(),
         place: place("clusters", i),
+        ..Resource::new(message.name.as_str(), message.encode_to_vec())
     });
     let listeners = resources.listeners.iter().enumerate().map(|(i, message)| {
         let unnamed = format!("listener_{i}");
         let name: Name =
             if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
-        Resource { name, body: message.encode_to_vec().into(), place: place("listeners", i) }
+        Resource { place: place("listeners", i), ..Resource::new(name, message.encode_to_vec()) }
     });
     Update {
         clusters: Change { added: clusters.collect(), ..Change::default() },
@@ -145,6 +148,10 @@ impl Control {
         if !errors.is_empty() {
             return Err(StartError { errors });
         }
+        if let Some(at) = start.state_dir {
+            state.keep_in(at);
+        }
+        let last_good = state.last_good.as_ref().map(LastGood::shown);
         let (commands, inbox) = mpsc::channel(MAX_COMMANDS);
         let since = SystemTime::now();
         let bytes = start.bootstrap.encode_to_vec();
@@ -171,13 +178,18 @@ impl Control {
         };
         let thread = std::thread::Builder::new().name("control".into()).spawn(life).map_err(no_thread)?;
         told.recv().map_err(std::io::Error::other).and_then(|made| made).map_err(no_thread)?;
-        let control = Control { commands, settings: Arc::new(settings), initialised };
+        let control = Control { commands, settings: Arc::new(settings), initialised, last_good };
         Ok((control, thread))
     }
 
     /// Has everything come, or been given up, that the process starts with?
     pub fn is_initialised(&self) -> bool {
         self.initialised.load(Ordering::Acquire)
+    }
+
+    /// The state that is kept on disk; null: none is.
+    pub fn last_good(&self) -> serde_json::Value {
+        self.last_good.as_ref().map(Shown::json).unwrap_or_default()
     }
 
     /// What the bootstrap says of the process.
@@ -264,6 +276,7 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
         service_cluster: None,
         published: Arc::default(),
         workers: Arc::new(Nobody),
+        state_dir: None,
     };
     let (settings, mut errors) = settings(&start);
     let mut state = State::new(settings, start.published, start.workers).without_sockets();

@@ -61,12 +61,16 @@ pub struct Resource {
     pub body: Bytes,
     /// What field paths in diagnostics begin with; empty for a resource of its own.
     pub place: Box<str>,
+    /// Its version; none: the update's.
+    pub version: Option<Name>,
+    /// It goes by itself unless its source says it again.
+    pub ttl: bool,
 }
 
 impl Resource {
     /// A resource of its own.
     pub fn new(name: impl Into<Name>, body: impl Into<Bytes>) -> Self {
-        Resource { name: name.into(), body: body.into(), place: Box::default() }
+        Resource { name: name.into(), body: body.into(), place: Box::default(), version: None, ttl: false }
     }
 }
 
@@ -86,9 +90,10 @@ pub struct Change {
 pub struct Update {
     /// The source's version, shown in `/config_dump`.
     pub version: Box<str>,
-    /// The type that a control plane has sent; what it names and is not there comes later. None: the update is whole,
-    /// and nothing is waited for.
+    /// The type that a control plane has sent.
     pub sent: Option<Kind>,
+    /// What it names and is not there comes later. False: the update is whole, and nothing is waited for.
+    pub later: bool,
     /// Clusters.
     pub clusters: Change,
     /// Endpoints of EDS clusters, by service name.
@@ -110,7 +115,8 @@ impl Update {
 
     /// What a control plane has sent of one type.
     pub fn sent(kind: Kind, version: &str, change: Change) -> Update {
-        let mut update = Update { version: version.into(), sent: Some(kind), ..Update::default() };
+        let mut update =
+            Update { version: version.into(), sent: Some(kind), later: true, ..Update::default() };
         *match kind {
             Kind::Cluster => &mut update.clusters,
             Kind::Endpoints => &mut update.endpoints,

@@ -50,6 +50,12 @@ pub fn affinity() -> io::Result<usize> {
     usize::try_from(unsafe { libc::CPU_COUNT(&set) }).map_err(io::Error::other)
 }
 
+/// The user that this process acts as.
+pub fn effective_user() -> u32 {
+    // SAFETY: the call takes nothing, changes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Gives the memory that this thread has freed back to the system. For the end of a large piece of work that is not
 /// soon done again (a configuration was compiled): the allocator itself waits for the thread's next allocations.
 pub fn give_back_memory() {

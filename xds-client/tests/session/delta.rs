@@ -1,6 +1,6 @@
 //! Rows of the delta dialect.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
@@ -44,6 +44,11 @@ pub(super) static ROWS: &[Row] = &[
             "CDS nonce n2 error 1 of 1 resources refused, the others are in force; a: bad",
             "CDS node known a=1",
         ],
+    ),
+    (
+        "what an earlier life knew is claimed with no server's version, and goes when the server says so",
+        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a=1", "b"), Judge(""), Lose, Connect],
+        &["CDS node known a=last-good,b=last-good", "  CDS +a -b", "CDS nonce n1", "CDS node known a=1"],
     ),
     (
         "a removal is one of a known name only; of a named type it says that there is none",

@@ -21,6 +21,8 @@ use weir_xds::{CLUSTER, Dialect, ENDPOINTS, Refusal, Request, ResourceType, Resp
 
 /// What is done; lists are words.
 enum Do {
+    /// Names of clusters that an earlier life knew.
+    Restore(&'static str),
     Connect,
     Lose,
     /// Names wanted of EDS.
@@ -34,7 +36,7 @@ enum Do {
     /// Seconds go by.
     Later(u64),
 }
-use Do::{Connect, Get, Judge, Later, Lose, Ttl, Want};
+use Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
 
 fn short(url: &str) -> &'static str {
     if url == CLUSTER.url() {
@@ -176,6 +178,10 @@ impl Bench {
 
     fn step(&mut self, step: &Do) {
         match step {
+            Restore(names) => {
+                let names: Vec<std::sync::Arc<str>> = names.split_whitespace().map(Into::into).collect();
+                self.session.restore(CLUSTER.name, &names);
+            }
             Connect => self.session.connect(),
             Lose => self.session.disconnect(),
             Want(names) => {

@@ -1,10 +1,15 @@
 //! Rows of state of the world.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
 pub(super) static ROWS: &[Row] = &[
+    (
+        "what an earlier life knew and the first response lacks is gone",
+        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a", ""), Judge("")],
+        &["CDS node", "  CDS +a -b", "CDS version 1 nonce n1"],
+    ),
     (
         "an ACK has the new version and the nonce, and the names as they were",
         &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a", ""), Judge(""), Want("a b")],

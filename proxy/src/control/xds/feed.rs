@@ -80,7 +80,11 @@ fn difference<V>(kind: &'static ResourceType, now: &Names<V>, before: &Names<V>)
 
 fn change(incoming: Incoming) -> Change {
     Change {
-        added: incoming.added.into_iter().map(|r| Resource::new(r.name, r.body)).collect(),
+        added: incoming
+            .added
+            .into_iter()
+            .map(|r| Resource { ttl: r.ttl, ..Resource::new(r.name, r.body) })
+            .collect(),
         removed: incoming.removed,
         missing: incoming.missing,
     }

@@ -9,6 +9,8 @@ use super::interest::Interest;
 use super::state::State;
 use super::subscriptions::{CDS, LDS, Subscriptions};
 use super::thread::Inlet;
+use super::update::Kind;
+use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
 use crate::model::cluster::Discovery;
 use crate::model::snapshot::Published;
@@ -70,6 +72,8 @@ pub(super) struct Streams {
     published: Arc<Published>,
     interest: watch::Receiver<Arc<Interest>>,
     stats: Arc<Subscriptions>,
+    /// What was restored from disk, by type.
+    restored: Vec<(Kind, Vec<Name>)>,
 }
 
 /// One stream to be.
@@ -90,6 +94,7 @@ impl Streams {
             published: state.published.clone(),
             interest: state.interest.subscribe(),
             stats: state.stats.subscriptions.clone(),
+            restored: state.restored(),
         }
     }
 
@@ -128,7 +133,10 @@ impl Streams {
     fn drive(&self, stream: Stream, inlet: Inlet) -> impl Future<Output = ()> + 'static {
         let Stream { grpc, path, types, prefix } = stream;
         let connector = Connector::new(self.published.clone(), grpc.cluster.clone());
-        let session = Session::new(grpc.dialect, self.node.clone(), grpc.node_once, &types);
+        let mut session = Session::new(grpc.dialect, self.node.clone(), grpc.node_once, &types);
+        for (kind, names) in &self.restored {
+            session.restore(kind.type_name(), names);
+        }
         let mut feed =
             Feed::new(inlet, self.interest.clone(), self.stats.clone(), &types, prefix, grpc.cluster);
         let published = self.published.clone();

@@ -21,6 +21,7 @@
 //! | [`filesystem`] | `filesystem.` | the log thread |
 //! | [`inspector`] | `tls_inspector.`, `http_inspector.` | workers |
 //! | [`metadata_exchange`] | `metadata_exchange.` | workers |
+//! | [`last_good`] | `weir.last_good.` | control, the thread that writes |
 //! | [`tls`] | `weir.tls.` | control, workers |
 //! | [`grpc`] | `cluster.<name>.grpc.` | workers |
 //! | [`istio`] | `istiocustom.` | workers |
@@ -42,6 +43,7 @@ pub mod grpc;
 pub mod http;
 pub mod inspector;
 pub mod istio;
+pub mod last_good;
 pub mod listener;
 pub mod listener_http;
 pub mod listener_manager;
