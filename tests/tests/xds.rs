@@ -13,7 +13,7 @@ use weir_tests::plane::{Plane, any, assignment, cluster, route};
 use weir_tests::reload::backend;
 use weir_tests::restart::{Client, Ended};
 use weir_tests::suite::Suite;
-use weir_tests::xds::{Bench, MODES, Mode, WITHIN, bad, eds, last_good};
+use weir_tests::xds::{Bench, MODES, Mode, WITHIN, bad, eds, files, last_good, own};
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 
 /// The control plane comes after the proxy; the first resources bring readiness.
@@ -273,11 +273,18 @@ fn main() -> ExitCode {
             }
             suite.case(&format!("{mode_name}/{name}"), || case(mode));
         }
-        for (name, case) in last_good::CASES {
-            if !mode.apart {
-                suite.case(&format!("{mode_name}/last-good-{name}"), || case(mode));
-            }
+        if mode.apart {
+            continue;
         }
+        for (name, case) in last_good::CASES {
+            suite.case(&format!("{mode_name}/last-good-{name}"), || case(mode));
+        }
+        for (name, case) in own::CASES {
+            suite.case(&format!("{mode_name}/{name}"), || case(mode));
+        }
+    }
+    for (name, case) in files::CASES {
+        suite.case(name, case);
     }
     suite.finish()
 }

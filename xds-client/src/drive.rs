@@ -257,16 +257,7 @@ impl<S: Sink> Stream<'_, S> {
         for Wanted { kind, more, less } in self.sink.wanted() {
             let removed = self.session.want(kind, more, less);
             if !removed.is_empty() {
-                let gone = Incoming {
-                    kind,
-                    version: String::new(),
-                    added: Vec::new(),
-                    same: 0,
-                    removed,
-                    missing: Vec::new(),
-                    refused: Vec::new(),
-                };
-                self.sink.apply(gone).await;
+                self.sink.apply(Incoming::removal(kind, removed)).await;
             }
         }
     }

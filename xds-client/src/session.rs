@@ -51,6 +51,13 @@ pub struct Incoming {
     pub refused: Vec<Refusal>,
 }
 
+impl Incoming {
+    /// Nothing but names that are gone.
+    pub fn removal(kind: &'static ResourceType, removed: Vec<Arc<str>>) -> Incoming {
+        Incoming { removed, ..nothing(kind, String::new()) }
+    }
+}
+
 /// A response that waits for its verdict.
 #[derive(Debug)]
 struct Open {
@@ -235,7 +242,7 @@ impl Session {
             for name in &removed {
                 topic.forget(name);
             }
-            all.push(Incoming { removed, ..nothing(topic.kind, String::new()) });
+            all.push(Incoming::removal(topic.kind, removed));
         }
         all
     }

@@ -24,7 +24,10 @@ pub struct CompileError {
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.message)?;
+        match self.path.as_str() {
+            "" => f.write_str(&self.message)?,
+            path => write!(f, "{path}: {}", self.message)?,
+        }
         match &self.remedy {
             Some(remedy) => write!(f, " ({remedy})"),
             None => Ok(()),

@@ -177,7 +177,7 @@ impl State {
         let mut unknown: Vec<Name> = Vec::new();
         match kind {
             Kind::Cluster => {
-                if let Some(Discovery::Eds(Pushed { name, fetch })) =
+                if let Some(Discovery::Eds(Pushed { name, fetch, .. })) =
                     self.clusters.get(name).map(|c| &c.discovery)
                     && !self.endpoints.has(name)
                 {
@@ -189,7 +189,7 @@ impl State {
             }
             Kind::Listener => {
                 let Some(listener) = self.listeners.get(name) else { return };
-                for Pushed { name, fetch } in routes_of(listener) {
+                for Pushed { name, fetch, .. } in routes_of(listener) {
                     if !self.routes.has(name) {
                         gaps.open(Kind::Route, name, *fetch, now);
                     }
@@ -198,7 +198,9 @@ impl State {
             }
             Kind::Endpoints => {}
         }
-        for name in unknown.iter().filter(|name| !self.clusters.has(name)) {
+        // Without a source of clusters none will come.
+        let may_come = self.settings.dynamic.clusters.is_some();
+        for name in unknown.iter().filter(|name| may_come && !self.clusters.has(name)) {
             gaps.open(Kind::Cluster, name, Some(UNKNOWN), now);
         }
     }

@@ -125,10 +125,16 @@ impl State {
     pub(super) fn apply(&mut self, update: Update, fixed: bool) -> Vec<Verdict> {
         let Update { version, sent, later, clusters, endpoints, listeners, routes } = update;
         let version = Name::from(version);
-        // What the bootstrap names may come over its streams.
-        let waits = later || fixed && self.settings.dynamic.ads.is_some();
+        // What the bootstrap names may come from a source.
+        let waits = later || fixed;
         let mut pending = Pending { waits, ..Pending::default() };
         let origin = Origin { version: &version, fixed };
+        let changes = [&clusters, &endpoints, &listeners, &routes];
+        for (kind, change) in Kind::ALL.into_iter().zip(changes) {
+            for (name, why) in &change.refused {
+                pending.judge(kind, name.clone(), Err(unread(why)));
+            }
+        }
         self.give_up(Kind::Endpoints, &endpoints.missing, &mut pending);
         self.give_up(Kind::Route, &routes.missing, &mut pending);
         self.apply_clusters(clusters, &origin, &mut pending);
@@ -468,6 +474,10 @@ impl HasTable<Arc<RouteConfig>> for State {
     fn table(&mut self) -> &mut Table<Arc<RouteConfig>> {
         &mut self.routes
     }
+}
+
+fn unread(why: &str) -> Vec<CompileError> {
+    vec![CompileError { path: String::new(), message: why.to_owned(), remedy: None }]
 }
 
 fn immutable() -> Vec<CompileError> {

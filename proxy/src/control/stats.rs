@@ -104,7 +104,7 @@ impl Stats {
             };
             match kind {
                 Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),
-                _ => interest.routes.get(name).into_iter().for_each(|(_, manager)| one(rds(manager, name))),
+                _ => interest.manager(name).into_iter().for_each(|manager| one(rds(manager, name))),
             }
         }
     }

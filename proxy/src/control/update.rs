@@ -83,6 +83,8 @@ pub struct Change {
     pub removed: Vec<Name>,
     /// Asked for, and the source says that there is none: nobody waits for it any longer.
     pub missing: Vec<Name>,
+    /// What cannot be read at all, and why. Without a name: the source itself.
+    pub refused: Vec<(Name, String)>,
 }
 
 /// Resources of all types that a source brings at once. What it does not mention stays.

@@ -10,6 +10,7 @@ pub use build::{assignment, cluster, listener, route};
 pub use reach::{aggregated, dynamic, reached_at};
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -68,6 +69,8 @@ impl Shared {
 pub struct Plane {
     /// Its port on 127.0.0.1.
     pub port: u16,
+    /// Its socket in the file system, in the port's place.
+    pub path: Option<PathBuf>,
     shared: Arc<Shared>,
     running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -76,7 +79,15 @@ impl Plane {
     /// A control plane that is not there yet.
     pub fn absent() -> anyhow::Result<Self> {
         let shared = Shared { world: Mutex::default(), changes: watch::Sender::new(0) };
-        Ok(Self { port: crate::ports::free()?, shared: Arc::new(shared), running: None })
+        Ok(Self { port: crate::ports::free()?, path: None, shared: Arc::new(shared), running: None })
+    }
+
+    /// One that runs, on a Unix socket.
+    pub fn start_at(path: PathBuf) -> anyhow::Result<Self> {
+        let mut plane = Self::absent()?;
+        plane.path = Some(path);
+        plane.up()?;
+        Ok(plane)
     }
 
     /// One that runs.
@@ -91,7 +102,7 @@ impl Plane {
         anyhow::ensure!(self.running.is_none(), "it runs already");
         let (stop, stopped) = oneshot::channel();
         let (shared, port) = (self.shared.clone(), self.port);
-        let listener = serve::bind(port)?;
+        let listener = serve::bind(port, self.path.as_deref())?;
         let thread = std::thread::Builder::new().name("plane".into());
         self.running = Some((stop, thread.spawn(move || serve::run(listener, shared, stopped))?));
         Ok(())

@@ -3,13 +3,16 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::Future;
+use std::marker::PhantomData;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
-use tokio::net::TcpListener;
+use prost::Message;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -17,6 +20,7 @@ use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower::Service;
+use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
 };
@@ -25,35 +29,60 @@ use weir_xds::ResourceType;
 use super::topic::{ORDER, Topic};
 use super::{Held, Shared, Told, World};
 
-/// Binds the port; one that was just given up may need a moment.
-pub fn bind(port: u16) -> anyhow::Result<std::net::TcpListener> {
+/// Where the server listens.
+pub enum Listening {
+    /// On a port.
+    Tcp(std::net::TcpListener),
+    /// On a socket in the file system.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+/// Binds the port, or the path; one that was just given up may need a moment.
+pub fn bind(port: u16, path: Option<&Path>) -> anyhow::Result<Listening> {
+    if let Some(path) = path {
+        // What a server before left behind.
+        let _ = std::fs::remove_file(path);
+        let socket = std::os::unix::net::UnixListener::bind(path)?;
+        socket.set_nonblocking(true)?;
+        return Ok(Listening::Unix(socket));
+    }
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
     socket.listen(64)?;
     socket.set_nonblocking(true)?;
-    Ok(socket.into())
+    Ok(Listening::Tcp(socket.into()))
 }
 
 /// Serves until it is told to stop; then every connection breaks.
-pub fn run(listener: std::net::TcpListener, shared: Arc<Shared>, stop: oneshot::Receiver<()>) {
+pub fn run(listening: Listening, shared: Arc<Shared>, stop: oneshot::Receiver<()>) {
     let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let Ok(runtime) = made else { return println!("the control plane of the test has no runtime") };
     runtime.block_on(async {
-        let listener = match TcpListener::from_std(listener) {
-            Ok(listener) => listener,
-            Err(error) => return println!("the control plane of the test cannot listen: {error}"),
-        };
-        let incoming = stream::unfold(listener, async |listener| {
-            Some((listener.accept().await.map(|(stream, _)| stream), listener))
-        });
-        let serving = Server::builder().serve_with_incoming(Paths(shared), incoming.boxed());
         tokio::select! {
-            ended = serving => println!("the control plane of the test ended: {ended:?}"),
+            ended = serve(listening, shared) => println!("the control plane of the test ended: {ended:?}"),
             _ = stop => {}
         }
     });
     runtime.shutdown_timeout(Duration::from_millis(100));
+}
+
+async fn serve(listening: Listening, shared: Arc<Shared>) -> anyhow::Result<()> {
+    match listening {
+        Listening::Tcp(listener) => {
+            let incoming = stream::unfold(TcpListener::from_std(listener)?, async |listener| {
+                Some((listener.accept().await.map(|(stream, _)| stream), listener))
+            });
+            Server::builder().serve_with_incoming(Paths(shared), incoming.boxed()).await?;
+        }
+        Listening::Unix(listener) => {
+            let incoming = stream::unfold(UnixListener::from_std(listener)?, async |listener| {
+                Some((listener.accept().await.map(|(stream, _)| stream), listener))
+            });
+            Server::builder().serve_with_incoming(Paths(shared), incoming.boxed()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// All services.
@@ -73,13 +102,16 @@ impl Service<http::Request<Body>> for Paths {
         let shared = self.0.clone();
         Box::pin(async move {
             if request.uri().path().contains("/Delta") {
-                let codec = ProstCodec::<DeltaDiscoveryResponse, DeltaDiscoveryRequest>::default();
-                return Ok(Grpc::new(codec).streaming(Delta(shared), request).await);
+                return Ok(served::<Delta>(shared, request).await);
             }
-            let codec = ProstCodec::<DiscoveryResponse, DiscoveryRequest>::default();
-            Ok(Grpc::new(codec).streaming(Whole(shared), request).await)
+            Ok(served::<Whole>(shared, request).await)
         })
     }
+}
+
+async fn served<D: Dialect>(shared: Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
+    let codec = ProstCodec::<D::Response, D::Request>::default();
+    Grpc::new(codec).streaming(Discovery::<D>(shared, PhantomData), request).await
 }
 
 type Answer<M> = Result<Response<BoxStream<'static, Result<M, Status>>>, Status>;
@@ -99,120 +131,144 @@ fn open<'a>(world: &'a World, kind: &str) -> Option<&'a BTreeMap<String, Held>> 
 }
 
 /// Notes the first message of a stream.
-fn first(node: Option<&weir_proto::envoy::config::core::v3::Node>, told: &mut Told) {
+fn first(node: Option<&Node>, told: &mut Told) {
     match node.filter(|node| !node.id.is_empty()) {
         Some(node) => node.user_agent_name.clone_into(&mut told.agent),
         None => told.breaches.push("the first message of a stream names no node".to_owned()),
     }
 }
 
-#[derive(Clone)]
-struct Delta(Arc<Shared>);
+/// One of the two dialects: its messages, and what they mean to a topic.
+trait Dialect: Send + 'static {
+    type Request: Message + Default + Send + 'static;
+    type Response: Message + Default + Send + 'static;
 
-impl Service<Request<Streaming<DeltaDiscoveryRequest>>> for Delta {
-    type Response = Response<BoxStream<'static, Result<DeltaDiscoveryResponse, Status>>>;
+    fn node(request: &Self::Request) -> Option<&Node>;
+    fn url(request: &Self::Request) -> &str;
+    fn take(topic: &mut Topic, request: Self::Request, told: &mut Told);
+    /// What is owed, and how many resources that is.
+    fn owed(topic: &mut Topic, has: &BTreeMap<String, Held>, version: u64)
+    -> Option<(Self::Response, usize)>;
+}
+
+struct Delta;
+
+impl Dialect for Delta {
+    type Request = DeltaDiscoveryRequest;
+    type Response = DeltaDiscoveryResponse;
+
+    fn node(request: &Self::Request) -> Option<&Node> {
+        request.node.as_ref()
+    }
+
+    fn url(request: &Self::Request) -> &str {
+        &request.type_url
+    }
+
+    fn take(topic: &mut Topic, request: Self::Request, told: &mut Told) {
+        topic.delta(request, told);
+    }
+
+    fn owed(
+        topic: &mut Topic,
+        has: &BTreeMap<String, Held>,
+        version: u64,
+    ) -> Option<(Self::Response, usize)> {
+        topic.delta_response(has, version).map(|response| {
+            let count = response.resources.len();
+            (response, count)
+        })
+    }
+}
+
+struct Whole;
+
+impl Dialect for Whole {
+    type Request = DiscoveryRequest;
+    type Response = DiscoveryResponse;
+
+    fn node(request: &Self::Request) -> Option<&Node> {
+        request.node.as_ref()
+    }
+
+    fn url(request: &Self::Request) -> &str {
+        &request.type_url
+    }
+
+    fn take(topic: &mut Topic, request: Self::Request, told: &mut Told) {
+        let whole = ResourceType::of(&request.type_url).is_some_and(|kind| kind.whole);
+        topic.world(request, whole, told);
+    }
+
+    fn owed(
+        topic: &mut Topic,
+        has: &BTreeMap<String, Held>,
+        version: u64,
+    ) -> Option<(Self::Response, usize)> {
+        topic.changed(has);
+        topic.world_response(has, version).map(|response| {
+            let count = response.resources.len();
+            (response, count)
+        })
+    }
+}
+
+/// A stream in one dialect.
+struct Discovery<D>(Arc<Shared>, PhantomData<D>);
+
+impl<D: Dialect> Service<Request<Streaming<D::Request>>> for Discovery<D> {
+    type Response = Response<BoxStream<'static, Result<D::Response, Status>>>;
     type Error = Status;
-    type Future = Answering<DeltaDiscoveryResponse>;
+    type Future = Answering<D::Response>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Streaming<DeltaDiscoveryRequest>>) -> Self::Future {
+    fn call(&mut self, request: Request<Streaming<D::Request>>) -> Self::Future {
         let (send, responses) = mpsc::channel(4);
-        let (shared, mut requests) = (self.0.clone(), request.into_inner());
-        tokio::spawn(async move {
-            let mut changes = shared.changes.subscribe();
-            let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-            shared.world().told.streams += 1;
-            loop {
-                tokio::select! {
-                    request = requests.message() => {
-                        let Ok(Some(request)) = request else { return };
-                        let told = &mut shared.world().told;
-                        if topics.is_empty() {
-                            first(request.node.as_ref(), told);
-                        }
-                        let kind = weir_proto::any::name_in_url(&request.type_url).to_owned();
-                        topics.entry(kind).or_default().delta(request, told);
-                    }
-                    changed = changes.changed() => if changed.is_err() { return },
-                }
-                for kind in ORDER {
-                    let response = {
-                        let mut world = shared.world();
-                        let has = open(&world, kind);
-                        let response = topics
-                            .get_mut(kind)
-                            .zip(has)
-                            .and_then(|(topic, has)| topic.delta_response(has, world.version));
-                        world.told.sent += response.as_ref().map_or(0, |r| r.resources.len());
-                        response
-                    };
-                    if let Some(response) = response
-                        && send.send(response).await.is_err()
-                    {
-                        return;
-                    }
-                }
-            }
-        });
+        tokio::spawn(talk::<D>(self.0.clone(), request.into_inner(), send));
         answer(responses)
     }
 }
 
-#[derive(Clone)]
-struct Whole(Arc<Shared>);
-
-impl Service<Request<Streaming<DiscoveryRequest>>> for Whole {
-    type Response = Response<BoxStream<'static, Result<DiscoveryResponse, Status>>>;
-    type Error = Status;
-    type Future = Answering<DiscoveryResponse>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Streaming<DiscoveryRequest>>) -> Self::Future {
-        let (send, responses) = mpsc::channel(4);
-        let (shared, mut requests) = (self.0.clone(), request.into_inner());
-        tokio::spawn(async move {
-            let mut changes = shared.changes.subscribe();
-            let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
-            shared.world().told.streams += 1;
-            loop {
-                tokio::select! {
-                    request = requests.message() => {
-                        let Ok(Some(request)) = request else { return };
-                        let told = &mut shared.world().told;
-                        if topics.is_empty() {
-                            first(request.node.as_ref(), told);
-                        }
-                        let kind = weir_proto::any::name_in_url(&request.type_url).to_owned();
-                        let whole = ResourceType::of(&request.type_url).is_some_and(|kind| kind.whole);
-                        topics.entry(kind).or_default().world(request, whole, told);
-                    }
-                    changed = changes.changed() => if changed.is_err() { return },
+async fn talk<D: Dialect>(
+    shared: Arc<Shared>,
+    mut requests: Streaming<D::Request>,
+    send: mpsc::Sender<D::Response>,
+) {
+    let mut changes = shared.changes.subscribe();
+    let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
+    shared.world().told.streams += 1;
+    loop {
+        tokio::select! {
+            request = requests.message() => {
+                let Ok(Some(request)) = request else { return };
+                let told = &mut shared.world().told;
+                if topics.is_empty() {
+                    first(D::node(&request), told);
                 }
-                for kind in ORDER {
-                    let response = {
-                        let mut world = shared.world();
-                        let has = open(&world, kind);
-                        let response = topics.get_mut(kind).zip(has).and_then(|(topic, has)| {
-                            topic.changed(has);
-                            topic.world_response(has, world.version)
-                        });
-                        world.told.sent += response.as_ref().map_or(0, |r| r.resources.len());
-                        response
-                    };
-                    if let Some(response) = response
-                        && send.send(response).await.is_err()
-                    {
-                        return;
-                    }
-                }
+                let kind = weir_proto::any::name_in_url(D::url(&request)).to_owned();
+                D::take(topics.entry(kind).or_default(), request, told);
             }
-        });
-        answer(responses)
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+        for kind in ORDER {
+            let response = {
+                let mut world = shared.world();
+                let has = open(&world, kind);
+                let owed =
+                    topics.get_mut(kind).zip(has).and_then(|(topic, has)| D::owed(topic, has, world.version));
+                owed.map(|(response, count)| {
+                    world.told.sent += count;
+                    response
+                })
+            };
+            if let Some(response) = response
+                && send.send(response).await.is_err()
+            {
+                return;
+            }
+        }
     }
 }

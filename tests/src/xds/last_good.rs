@@ -3,26 +3,16 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use weir_xds::{CLUSTER, ENDPOINTS, ROUTE};
 
-use super::{Bench, Mode, WITHIN, bad, eds};
+use super::{Bench, Case, Folder, InMode, Mode, WITHIN, bad, eds};
 use crate::plane::{Plane, assignment, route};
 use crate::reload::backend;
 
-/// A folder of its own, removed in the end.
-struct Folder(PathBuf);
-
 impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let unique = format!("weir-state-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        Self(std::env::temp_dir().join(unique))
-    }
-
     fn text(&self) -> String {
         self.0.display().to_string()
     }
@@ -43,20 +33,13 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is gone already harms nobody.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn mode_of(path: &Path) -> anyhow::Result<u32> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o777)
 }
 
 /// 1,000 clusters, then three of them bad: a restart serves everything, with and without the control plane.
 fn bad_push(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::new();
+    let folder = Folder::unique();
     let state_dir = folder.text();
     let flags = ["--state-dir", &state_dir];
     let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
@@ -121,7 +104,7 @@ fn bad_push(mode: Mode) -> anyhow::Result<()> {
 
 /// What is gone from the control plane while the proxy is away goes when that answers.
 fn gone(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::new();
+    let folder = Folder::unique();
     let state_dir = folder.text();
     let flags = ["--state-dir", &state_dir, "--last-good-counts-as-ready"];
     let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
@@ -151,7 +134,7 @@ fn gone(mode: Mode) -> anyhow::Result<()> {
 
 /// A file that cannot be used is told and ignored, and another one takes its place.
 fn unusable(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::new();
+    let folder = Folder::unique();
     let state_dir = folder.text();
     let flags = ["--state-dir", &state_dir];
     let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
@@ -204,7 +187,5 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
     bench.done()
 }
 
-type Case = (&'static str, fn(Mode) -> anyhow::Result<()>);
-
 /// The cases.
-pub const CASES: [Case; 3] = [("bad-push", bad_push), ("gone", gone), ("unusable", unusable)];
+pub const CASES: [Case<InMode>; 3] = [("bad-push", bad_push), ("gone", gone), ("unusable", unusable)];

@@ -1,8 +1,12 @@
 //! A proxy programmed by the control plane for tests: what the cases of the suite `xds` share, and those of a kind.
 
+pub mod files;
 pub mod last_good;
+pub mod own;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -47,10 +51,34 @@ pub const MODES: [(&str, Mode); 4] = [
     ("world-apart", Mode { api: "GRPC", apart: true }),
 ];
 
-/// What such a proxy starts from.
-pub fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
-    let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
-    let api = json!({
+/// A case and its name.
+pub type Case<F> = (&'static str, F);
+
+/// A case of each dialect.
+pub type InMode = fn(Mode) -> anyhow::Result<()>;
+
+/// A folder of its own, removed in the end.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// Not made yet.
+    pub fn unique() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let unique = format!("weir-state-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        Self(std::env::temp_dir().join(unique))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What is gone already harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The stream as an `ApiConfigSource`.
+pub fn api(mode: Mode) -> Value {
+    json!({
         "api_type": mode.api,
         "transport_api_version": "V3",
         "set_node_on_first_message_only": true,
@@ -58,7 +86,35 @@ pub fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
             "cluster_name": "plane",
             "retry_policy": {"retry_back_off": {"base_interval": "0.05s", "max_interval": "0.5s"}},
         }}],
-    });
+    })
+}
+
+/// A connection manager whose routes come from a source.
+pub fn manager(prefix: &str, routes: &str, source: &Value) -> Value {
+    let router = "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router";
+    let network = "type.googleapis.com/envoy.extensions.filters.network";
+    json!({
+        "@type": format!("{network}.http_connection_manager.v3.HttpConnectionManager"),
+        "stat_prefix": prefix,
+        "rds": {"route_config_name": routes, "config_source": source},
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {"@type": router}}],
+    })
+}
+
+/// A cluster with hosts of its own on ports of 127.0.0.1.
+pub fn hosts(name: &str, ports: &[u16]) -> Value {
+    let host = |port: &u16| {
+        let address = json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+        json!({"endpoint": {"address": address}})
+    };
+    let hosts: Vec<Value> = ports.iter().map(host).collect();
+    json!({"name": name, "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts}]}})
+}
+
+/// What such a proxy starts from.
+pub fn bootstrap(mode: Mode, plane: u16, admin: u16) -> Value {
+    let socket = |port: u16| json!({"socket_address": {"address": "127.0.0.1", "port_value": port}});
+    let api = api(mode);
     let source = match mode.apart {
         false => json!({"ads": {}, "resource_api_version": "V3"}),
         true => json!({"api_config_source": api, "resource_api_version": "V3"}),

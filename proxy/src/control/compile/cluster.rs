@@ -227,9 +227,10 @@ pub fn eds_service(at: &At<'_>, name: &Name, message: Option<&inner::EdsClusterC
     let message = at.required("eds_cluster_config", message)?;
     let at = &at.field("eds_cluster_config");
     let inner::EdsClusterConfig { eds_config, service_name } = message;
-    let fetch = source::pushed(&at.field("eds_config"), eds_config.as_ref());
+    let (source, fetch) = source::pushed(&at.field("eds_config"), eds_config.as_ref());
     Some(Pushed {
         name: if service_name.is_empty() { name.clone() } else { service_name.as_str().into() },
+        source,
         fetch,
     })
 }

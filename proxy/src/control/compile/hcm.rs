@@ -196,9 +196,9 @@ fn routes(cx: &Cx<'_>, at: &At<'_>, specifier: Option<&inner::RouteSpecifier>) -
         inner::RouteSpecifier::Rds(message) => {
             let at = &at.field("rds");
             crate::ledger!(at, message => proto::Rds { config_source, route_config_name });
-            let fetch = source::pushed(&at.field("config_source"), config_source.as_ref());
+            let (source, fetch) = source::pushed(&at.field("config_source"), config_source.as_ref());
             let name = at.non_empty("route_config_name", route_config_name)?.into();
-            Some(RouteSource::Named(Pushed { name, fetch }))
+            Some(RouteSource::Named(Pushed { name, source, fetch }))
         }
         inner::RouteSpecifier::ScopedRoutes(_) => {
             at.field("scoped_routes").unsupported("scoped routes");

@@ -2,7 +2,11 @@
 
 use super::wkt;
 use crate::base::Name;
-use crate::base::ledger::At;
+use crate::base::ledger::{At, Sink};
+use crate::model::pushed::{File, Source};
+use prost::Message;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::config::bootstrap::v3::bootstrap::DynamicResources;
 use weir_proto::envoy::config::core::v3 as core;
@@ -13,9 +17,6 @@ use weir_xds::{Backoff, Dialect};
 
 /// Envoy's default of `initial_fetch_timeout`.
 const FETCH: Duration = Duration::from_secs(15);
-
-/// The remedy for sources that cannot be used.
-const USE_GRPC: &str = "use ads, or an api_config_source of type GRPC or DELTA_GRPC";
 
 /// A gRPC stream to a control plane.
 #[derive(Debug, Clone)]
@@ -36,9 +37,9 @@ pub struct Grpc {
 
 /// Where the resources of one type come from.
 #[derive(Debug, Clone)]
-pub struct Source {
-    /// A stream of its own; none: the aggregated one.
-    pub own: Option<Grpc>,
+pub struct Fed {
+    /// The source.
+    pub from: Source,
     /// How long the first answer is waited for; none: for ever.
     pub fetch: Option<Duration>,
 }
@@ -49,9 +50,9 @@ pub struct Dynamic {
     /// The aggregated stream.
     pub ads: Option<Grpc>,
     /// Listeners.
-    pub listeners: Option<Source>,
+    pub listeners: Option<Fed>,
     /// Clusters.
-    pub clusters: Option<Source>,
+    pub clusters: Option<Fed>,
 }
 
 /// `DynamicResources`
@@ -60,44 +61,68 @@ pub fn dynamic(at: &At<'_>, message: &DynamicResources) -> Dynamic {
         refuse { lds_resources_locator, cds_resources_locator });
     let ads = ads_config.as_ref().and_then(|m| grpc(&at.field("ads_config"), m));
     let of = |field: &str, message: &Option<core::ConfigSource>| {
-        let source = message.as_ref().and_then(|m| source(&at.field(field), m))?;
-        if source.own.is_none() && ads_config.is_none() {
-            at.field(field).error_with("names the aggregated stream, and there is none", "set ads_config");
+        let here = at.field(field);
+        let message = message.as_ref()?;
+        let fetch = judge(&here, message);
+        let from = from(&here, message)?;
+        if from == Source::Aggregated && ads_config.is_none() {
+            here.error_with("names the aggregated stream, and there is none", "set ads_config");
         }
-        Some(source)
+        Some(Fed { from, fetch })
     };
     Dynamic { listeners: of("lds_config", lds_config), clusters: of("cds_config", cds_config), ads }
 }
 
-fn source(at: &At<'_>, message: &core::ConfigSource) -> Option<Source> {
-    let fetch = judge(at, message);
-    match &message.config_source_specifier {
-        Some(ConfigSourceSpecifier::Ads(_)) => Some(Source { own: None, fetch }),
-        Some(ConfigSourceSpecifier::ApiConfigSource(own)) => {
-            Some(Source { own: Some(grpc(&at.field("api_config_source"), own)?), fetch })
+/// The source that a message names.
+// `path` is deprecated, and known to control planes all the same.
+#[expect(deprecated)]
+fn from(at: &At<'_>, message: &core::ConfigSource) -> Option<Source> {
+    match message.config_source_specifier.as_ref()? {
+        // The same source as that of the message itself.
+        ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_) => Some(Source::Aggregated),
+        ConfigSourceSpecifier::ApiConfigSource(own) => {
+            grpc(&at.field("api_config_source"), own)?;
+            Some(Source::Stream(own.encode_to_vec().into()))
         }
-        other => {
-            refuse(at, other.as_ref());
-            None
+        ConfigSourceSpecifier::Path(path) => file(at, "path", path, None),
+        ConfigSourceSpecifier::PathConfigSource(message) => {
+            let at = &at.field("path_config_source");
+            crate::ledger!(at, message => core::PathConfigSource { path, watched_directory } ignore { poll_interval });
+            let watched = match watched_directory {
+                None => None,
+                Some(core::WatchedDirectory { path, watch_modify: _ }) => {
+                    Some(at.field("watched_directory").non_empty("path", path)?.into())
+                }
+            };
+            file(at, "path", path, watched)
         }
     }
 }
 
-/// The source of routes and endpoints: the stream that brings listeners and clusters. Gives how long the first answer
-/// is waited for.
-pub fn pushed(at: &At<'_>, message: Option<&core::ConfigSource>) -> Option<Duration> {
+fn file(at: &At<'_>, field: &str, path: &str, watched: Option<Box<str>>) -> Option<Source> {
+    let path = at.non_empty(field, path)?;
+    if !Path::new(path).exists() {
+        let message = format!("paths must refer to an existing path in the system: '{path}' does not exist");
+        at.field(field).error_with(message, "the file must be there when it is named");
+        return None;
+    }
+    Some(Source::File(Arc::new(File { path: path.into(), watched })))
+}
+
+/// The source of what another resource names. Gives how long the first answer is waited for, too.
+pub fn pushed(at: &At<'_>, message: Option<&core::ConfigSource>) -> (Source, Option<Duration>) {
     let Some(message) = message else {
         at.error("must be set");
-        return Some(FETCH);
+        return (Source::Aggregated, Some(FETCH));
     };
-    match &message.config_source_specifier {
-        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::Self_(_)) => {}
-        Some(ConfigSourceSpecifier::ApiConfigSource(_)) => {
-            at.field("api_config_source").error_with("is not supported by this release", "use ads");
-        }
-        other => refuse(at, other.as_ref()),
-    }
-    judge(at, message)
+    let fetch = judge(at, message);
+    (from(at, message).unwrap_or_default(), fetch)
+}
+
+/// The stream of a source that was judged before.
+pub fn stream(settings: &[u8]) -> Option<Grpc> {
+    let message = core::ApiConfigSource::decode(settings).ok()?;
+    grpc(&Sink::new().root(""), &message)
 }
 
 /// What all sources have.
@@ -106,19 +131,6 @@ fn judge(at: &At<'_>, message: &core::ConfigSource) -> Option<Duration> {
         refuse { authorities } ignore { resource_api_version });
     at.required("config_source_specifier", config_source_specifier.as_ref());
     wkt::timeout(at, "initial_fetch_timeout", initial_fetch_timeout, Some(FETCH))
-}
-
-// `path` is deprecated, and known to control planes all the same.
-#[expect(deprecated)]
-fn refuse(at: &At<'_>, specifier: Option<&ConfigSourceSpecifier>) {
-    let field = match specifier {
-        Some(ConfigSourceSpecifier::Path(_)) => "path",
-        Some(ConfigSourceSpecifier::PathConfigSource(_)) => "path_config_source",
-        Some(ConfigSourceSpecifier::Self_(_)) => "self",
-        // Present and supported, or reported as missing.
-        Some(ConfigSourceSpecifier::Ads(_) | ConfigSourceSpecifier::ApiConfigSource(_)) | None => return,
-    };
-    at.field(field).error_with("is not supported by this release", USE_GRPC);
 }
 
 /// An `ApiConfigSource` that is a gRPC stream.

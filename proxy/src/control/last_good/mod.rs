@@ -139,9 +139,10 @@ fn update(folder: &Folder, key: &Key) -> Result<Option<(u64, usize, Update)>, St
     Ok(Some((saved, count, update)))
 }
 
-/// Adds what is to be saved of a type. What has a TTL is meant to go with its server.
+/// Adds what is to be saved of a type, in order: an equal state has equal bytes. What has a TTL is meant to go with
+/// its server.
 fn note<T>(records: &mut Records, kind: Kind, table: &Table<T>) -> bool {
-    let mut lasting = table.kept.iter().filter(|(_, kept)| !kept.fixed && !kept.ttl);
+    let mut lasting = table.sorted().into_iter().filter(|(_, kept)| !kept.fixed && !kept.ttl);
     lasting.all(|(name, kept)| records.push(Record { kind, name, version: &kept.version, body: &kept.body }))
 }
 

@@ -60,6 +60,10 @@ impl Service<Uri> for Connector {
         Box::pin(async move {
             let cluster =
                 found.ok_or_else(|| io::Error::other(format!("the cluster '{name}' is not in force")))?;
+            // It may have been replaced since the stream was judged.
+            if let Some((what, _)) = super::unusable(&cluster) {
+                return Err(io::Error::other(what));
+            }
             dial(&cluster).await.map(TokioIo::new)
         })
     }

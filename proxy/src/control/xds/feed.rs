@@ -6,6 +6,7 @@ use super::super::thread::Inlet;
 use super::super::update::{Change, Kind, Resource, Update, Verdict};
 use crate::base::Name;
 use crate::model::by_name::Names;
+use crate::model::pushed::Source;
 use std::sync::Arc;
 use tokio::sync::watch;
 use weir_xds::{CLUSTER, ENDPOINTS, Event, Incoming, LISTENER, ROUTE, Refusal, ResourceType, Sink, Wanted};
@@ -16,6 +17,7 @@ const MAX_LOGGED: usize = 20;
 /// Hands on what a stream brings, and tells it what is wanted.
 pub(super) struct Feed {
     inlet: Inlet,
+    source: Source,
     interest: watch::Receiver<Arc<Interest>>,
     stats: Arc<Subscriptions>,
     types: Vec<&'static ResourceType>,
@@ -31,16 +33,25 @@ pub(super) struct Feed {
 impl Feed {
     pub(super) fn new(
         inlet: Inlet,
-        interest: watch::Receiver<Arc<Interest>>,
+        (source, interest): (Source, watch::Receiver<Arc<Interest>>),
         stats: Arc<Subscriptions>,
-        types: &[(&'static ResourceType, bool)],
+        types: Vec<&'static ResourceType>,
         prefix: &str,
         cluster: Name,
     ) -> Feed {
         let plane = format!("{prefix}control_plane.");
         stats.connected(&plane, false);
-        let types = types.iter().map(|(kind, _)| *kind).collect();
-        Feed { inlet, interest, stats, types, plane, cluster, seen: Arc::default(), failure: String::new() }
+        Feed {
+            inlet,
+            source,
+            interest,
+            stats,
+            types,
+            plane,
+            cluster,
+            seen: Arc::default(),
+            failure: String::new(),
+        }
     }
 
     /// The cluster of the servers.
@@ -87,6 +98,7 @@ fn change(incoming: Incoming) -> Change {
             .collect(),
         removed: incoming.removed,
         missing: incoming.missing,
+        refused: incoming.refused.into_iter().map(|refusal| (refusal.name, refusal.why)).collect(),
     }
 }
 
@@ -96,22 +108,27 @@ fn refusal(verdict: Verdict) -> Option<Refusal> {
     Some(Refusal { name: verdict.name, why })
 }
 
+/// Applies what a session has received; gives what of it was refused by whoever compiled it.
+pub(super) async fn apply(inlet: &Inlet, incoming: Incoming) -> Vec<Refusal> {
+    let Some(kind) = Kind::of(incoming.kind.name) else { return Vec::new() };
+    let early = incoming.refused.clone();
+    let version = incoming.version.clone();
+    let verdicts = inlet.apply(Update::sent(kind, &version, change(incoming))).await;
+    let all: Vec<Refusal> = verdicts.into_iter().filter_map(refusal).collect();
+    for Refusal { name, why } in all.iter().take(MAX_LOGGED) {
+        tracing::warn!(%kind, %name, %version, "refused: {why}; the version before, if any, stays in force");
+    }
+    let more = all.len().saturating_sub(MAX_LOGGED);
+    if more > 0 {
+        tracing::warn!(%kind, %version, "{more} more refused");
+    }
+    // The session knows of those that it refused itself.
+    all.into_iter().filter(|refusal| !early.contains(refusal)).collect()
+}
+
 impl Sink for Feed {
     async fn apply(&mut self, incoming: Incoming) -> Vec<Refusal> {
-        let Some(kind) = Kind::of(incoming.kind.name) else { return Vec::new() };
-        let early = incoming.refused.clone();
-        let version = incoming.version.clone();
-        let verdicts = self.inlet.apply(Update::sent(kind, &version, change(incoming))).await;
-        let refused: Vec<Refusal> = verdicts.into_iter().filter_map(refusal).collect();
-        let all = early.iter().chain(&refused);
-        for Refusal { name, why } in all.clone().take(MAX_LOGGED) {
-            tracing::warn!(%kind, %name, %version, "refused: {why}; the version before, if any, stays in force");
-        }
-        let more = all.count().saturating_sub(MAX_LOGGED);
-        if more > 0 {
-            tracing::warn!(%kind, %version, "{more} more refused");
-        }
-        refused
+        apply(&self.inlet, incoming).await
     }
 
     fn wanted(&mut self) -> Vec<Wanted> {
@@ -120,6 +137,7 @@ impl Sink for Feed {
         if Arc::ptr_eq(&before, &now) {
             return Vec::new();
         }
+        let (now, before) = (now.of(&self.source), before.of(&self.source));
         let mut all = vec![
             difference(&ENDPOINTS, &now.services, &before.services),
             difference(&ROUTE, &now.routes, &before.routes),

@@ -1,10 +1,12 @@
-//! Streams to control planes: each is a session driven by a task of the control thread, and a source of updates like
-//! any other. (On a thread of their own every update would cross threads twice, which costs more than most updates.)
+//! Streams to control planes, and files: each is a session driven by a task of the control thread, and a source of
+//! updates like any other. (On a thread of their own every update would cross threads twice, which costs more than
+//! most updates.)
 
 mod connect;
 mod feed;
+mod files;
 
-use super::compile::source::{Dynamic, Grpc};
+use super::compile::source::{self, Dynamic, Fed, Grpc};
 use super::interest::Interest;
 use super::state::State;
 use super::subscriptions::{CDS, LDS, Subscriptions};
@@ -12,13 +14,17 @@ use super::thread::Inlet;
 use super::update::Kind;
 use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
-use crate::model::cluster::Discovery;
+use crate::model::cluster::{Cluster, Discovery};
+use crate::model::pushed::{Pushed, Source};
 use crate::model::snapshot::Published;
 use crate::model::transport::{UpstreamSocket, UpstreamSockets};
 use connect::Connector;
 use feed::Feed;
+use files::Files;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_xds::{CLUSTER, Call, Dialect, ENDPOINTS, LISTENER, ROUTE, ResourceType, Session, agent, drive};
 
@@ -29,7 +35,10 @@ const WORLD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/Stre
 /// Every server of a stream is a host of a cluster of the bootstrap, whose endpoints need no stream.
 pub(super) fn judge(dynamic: &Dynamic, state: &State) -> Vec<CompileError> {
     let sink = Sink::new();
-    let own = |source: &Option<super::compile::source::Source>| source.as_ref().and_then(|s| s.own.clone());
+    let own = |fed: &Option<Fed>| match fed {
+        Some(Fed { from: Source::Stream(settings), .. }) => source::stream(settings),
+        _ => None,
+    };
     let all = [
         ("ads_config", dynamic.ads.clone()),
         ("lds_config.api_config_source", own(&dynamic.listeners)),
@@ -46,18 +55,31 @@ pub(super) fn judge(dynamic: &Dynamic, state: &State) -> Vec<CompileError> {
                 format!("Unknown gRPC client cluster '{cluster}'"),
                 "define it in static_resources.clusters",
             ),
-            Some(found) if matches!(found.discovery, Discovery::Eds(_)) => at.error_with(
-                format!("the endpoints of cluster '{cluster}' would come over the stream itself"),
-                "use a cluster of type STATIC or STRICT_DNS",
-            ),
-            Some(found) if !is_plain(&found.sockets) => at.error_with(
-                format!("cluster '{cluster}' has a transport socket, and this release reaches control planes in plain text only"),
-                "use a cluster without transport_socket",
-            ),
-            Some(_) => {}
+            Some(found) => {
+                if let Some((what, remedy)) = unusable(found) {
+                    at.error_with(what, remedy);
+                }
+            }
         }
     }
     sink.into_errors()
+}
+
+/// Why a stream cannot go to this cluster, and what to do.
+fn unusable(cluster: &Cluster) -> Option<(String, &'static str)> {
+    let name = &cluster.name;
+    if let Discovery::Eds(Pushed { source: Source::Aggregated | Source::Stream(_), .. }) = &cluster.discovery
+    {
+        let what = format!("the endpoints of cluster '{name}' would come over the stream itself");
+        return Some((what, "use a cluster of type STATIC or STRICT_DNS"));
+    }
+    if !is_plain(&cluster.sockets) {
+        let what = format!(
+            "cluster '{name}' has a transport socket, and this release reaches control planes in plain text only"
+        );
+        return Some((what, "use a cluster without transport_socket"));
+    }
+    None
 }
 
 /// Are connections made as they are? Nothing that is to be encrypted ever goes out otherwise.
@@ -76,13 +98,32 @@ pub(super) struct Streams {
     restored: Vec<(Kind, Vec<Name>)>,
 }
 
+/// Types whose resources are named by others, in the order in which they are asked for.
+static NAMED: [(Kind, &ResourceType); 2] = [(Kind::Endpoints, &ENDPOINTS), (Kind::Route, &ROUTE)];
+
 /// One stream to be.
 struct Stream {
     grpc: Grpc,
     path: String,
     types: Vec<(&'static ResourceType, bool)>,
+    source: Source,
     /// Prefix of `control_plane.` in statistics.
     prefix: &'static str,
+}
+
+impl Stream {
+    /// One of a type's own.
+    fn own(
+        source: &Source,
+        kind: &'static ResourceType,
+        whole: bool,
+        prefix: &'static str,
+    ) -> Option<Stream> {
+        let Source::Stream(settings) = source else { return None };
+        let grpc = source::stream(settings)?;
+        let path = kind.path(grpc.dialect == Dialect::Delta);
+        Some(Stream { grpc, path, types: vec![(kind, whole)], source: source.clone(), prefix })
+    }
 }
 
 impl Streams {
@@ -98,47 +139,78 @@ impl Streams {
         }
     }
 
-    /// Starts the streams that the bootstrap names, as tasks of the calling thread. They end with it.
+    /// Starts the streams and the files that the bootstrap names, and whatever else comes to be named, as tasks of the
+    /// calling thread. They end with it.
     pub(super) fn start(self, inlet: &Inlet) {
-        for stream in self.list() {
+        for stream in self.fixed() {
             tokio::task::spawn_local(self.drive(stream, inlet.clone()));
+        }
+        let files = Files::new(&self.dynamic, inlet.clone(), self.interest.clone(), self.restored.clone());
+        tokio::task::spawn_local(files.run());
+        tokio::task::spawn_local(self.follow(inlet.clone()));
+    }
+
+    /// Keeps the streams open that resources name.
+    async fn follow(self, inlet: Inlet) {
+        let mut interest = self.interest.clone();
+        let mut running: BTreeMap<(Source, Kind), AbortHandle> = BTreeMap::new();
+        loop {
+            let wanted = interest.borrow_and_update().clone();
+            running.retain(|(source, kind), stream| {
+                let keep = wanted.sources.get(source).is_some_and(|wanted| wanted.any(*kind));
+                if !keep {
+                    stream.abort();
+                }
+                keep
+            });
+            for (source, names) in &wanted.sources {
+                for (kind, of) in NAMED.into_iter().filter(|(kind, _)| names.any(*kind)) {
+                    let key = (source.clone(), kind);
+                    if !running.contains_key(&key)
+                        && let Some(stream) = Stream::own(source, of, false, "")
+                    {
+                        let task = tokio::task::spawn_local(self.drive(stream, inlet.clone()));
+                        running.insert(key, task.abort_handle());
+                    }
+                }
+            }
+            if interest.changed().await.is_err() {
+                return;
+            }
         }
     }
 
     /// The streams of the bootstrap. Clusters are asked for first, and endpoints and routes wherever those come from.
-    fn list(&self) -> Vec<Stream> {
+    fn fixed(&self) -> Vec<Stream> {
         let Dynamic { ads, listeners, clusters } = &self.dynamic;
         let mut all = Vec::new();
         let mut aggregated = Vec::new();
-        for (source, kind, prefix) in [(clusters, &CLUSTER, CDS), (listeners, &LISTENER, LDS)] {
-            match source.as_ref().map(|source| &source.own) {
-                Some(Some(grpc)) => all.push(Stream {
-                    grpc: grpc.clone(),
-                    path: kind.path(grpc.dialect == Dialect::Delta),
-                    types: vec![(kind, true)],
-                    prefix,
-                }),
-                Some(None) => aggregated.push((kind, true)),
+        for (fed, kind, prefix) in [(clusters, &CLUSTER, CDS), (listeners, &LISTENER, LDS)] {
+            match fed.as_ref().map(|fed| &fed.from) {
+                Some(Source::Aggregated) => aggregated.push((kind, true)),
+                Some(own) => all.extend(Stream::own(own, kind, true, prefix)),
                 None => {}
             }
             aggregated.push((if *kind == CLUSTER { &ENDPOINTS } else { &ROUTE }, false));
         }
         if let Some(grpc) = ads {
             let path = if grpc.dialect == Dialect::Delta { DELTA } else { WORLD };
-            all.push(Stream { grpc: grpc.clone(), path: path.into(), types: aggregated, prefix: "" });
+            let (grpc, source) = (grpc.clone(), Source::Aggregated);
+            all.push(Stream { grpc, path: path.into(), types: aggregated, source, prefix: "" });
         }
         all
     }
 
     fn drive(&self, stream: Stream, inlet: Inlet) -> impl Future<Output = ()> + 'static {
-        let Stream { grpc, path, types, prefix } = stream;
+        let Stream { grpc, path, types, source, prefix } = stream;
         let connector = Connector::new(self.published.clone(), grpc.cluster.clone());
         let mut session = Session::new(grpc.dialect, self.node.clone(), grpc.node_once, &types);
         for (kind, names) in &self.restored {
             session.restore(kind.type_name(), names);
         }
-        let mut feed =
-            Feed::new(inlet, self.interest.clone(), self.stats.clone(), &types, prefix, grpc.cluster);
+        let interest = self.interest.clone();
+        let types = types.into_iter().map(|(kind, _)| kind).collect();
+        let mut feed = Feed::new(inlet, (source, interest), self.stats.clone(), types, prefix, grpc.cluster);
         let published = self.published.clone();
         async move {
             let keepalive =

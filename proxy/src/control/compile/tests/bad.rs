@@ -145,8 +145,8 @@ fn control_planes() {
         ),
         (
             "dynamic_resources: {lds_config: {path_config_source: {path: /x}}}".to_owned(),
-            "dynamic_resources.lds_config.path_config_source".to_owned(),
-            "not supported by this release",
+            "dynamic_resources.lds_config.path_config_source.path".to_owned(),
+            "'/x' does not exist",
         ),
         (
             "dynamic_resources: {lds_resources_locator: x}".to_owned(),
@@ -328,8 +328,8 @@ fn connection_managers() {
             format!(
                 "{router}, rds: {{route_config_name: x, config_source: {{path_config_source: {{path: /x}}}}}}"
             ),
-            "rds.config_source.path_config_source",
-            "use ads",
+            "rds.config_source.path_config_source.path",
+            "must refer to an existing path",
         ),
         (format!("{hosts}, {router}, codec_type: HTTP3"), "codec_type", "HTTP3"),
         (format!("{hosts}, http_filters: [{cors}]"), "http_filters[0]", "is the last filter"),
