@@ -134,5 +134,7 @@ fn files() -> anyhow::Result<()> {
     bench.done()
 }
 
+type Check = fn() -> anyhow::Result<()>;
+
 /// The cases.
-pub const CASES: [Case<fn() -> anyhow::Result<()>>; 1] = [("files", files)];
+pub const CASES: [Case<Check>; 1] = [("files", files)];
