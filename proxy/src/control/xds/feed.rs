@@ -155,7 +155,11 @@ impl Sink for Feed {
 
     fn note(&mut self, event: Event<'_>) {
         match event {
-            Event::Attempt => self.count(Counted::Attempt),
+            Event::Attempt => {
+                self.count(Counted::Attempt);
+                // A stream keeps a buffer of the size of its largest message; the one before has ended.
+                weir_sys::give_back_memory();
+            }
             Event::Connected => {
                 self.stats.connected(&self.plane, true);
                 self.failure.clear();
