@@ -86,7 +86,7 @@ need_rust
 case "$want" in
     demo) ;;
     test)
-        apt_packages curl:curl ip:iproute2
+        apt_packages curl:curl ip:iproute2 nft:nftables openssl:openssl
         python_env
         go_tool h2spec github.com/summerwind/h2spec/cmd/h2spec@v2.2.1+incompatible
         go_tool grpc-interop-client google.golang.org/grpc/interop/client@v1.85.0

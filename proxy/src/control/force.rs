@@ -6,8 +6,9 @@
 
 use super::compile::{endpoints, route_config};
 use super::gaps::Gaps;
+use super::pending::Pending;
 use super::sockets::Opened;
-use super::state::{Pending, State, decode};
+use super::state::{State, decode};
 use super::update::Kind;
 use crate::base::Name;
 use crate::base::addr::Address;
@@ -22,6 +23,7 @@ use crate::model::snapshot::{Addresses, ByName, Snapshot};
 use crate::upstream::hosts;
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -143,7 +145,11 @@ impl Force {
         let look = || {
             let mut found = Addresses::default();
             for (name, listener) in listeners.iter() {
-                for address in listener.addresses.iter().filter_map(Address::socket) {
+                let own = listener.addresses.iter().filter_map(Address::socket);
+                // A listener on all IPv6 addresses that takes IPv4, too, is on all of those.
+                let both = own.clone().filter(|a| listener.dual_stack && a.ip() == Ipv6Addr::UNSPECIFIED);
+                let both = both.map(|a| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), a.port()));
+                for address in own.chain(both) {
                     if !listener.bind_to_port || !found.contains_key(&address) {
                         found.insert(address, name.clone());
                     }

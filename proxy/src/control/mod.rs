@@ -12,6 +12,7 @@
 //! | `force`, `gaps` | what is in force, what waits to be, and for what |
 //! | `interest` | what is wanted by name |
 //! | `last_good` | the state that is kept on disk |
+//! | `pending` | what an update changes, on its way into force |
 //! | `sockets` | listening sockets, opened and handed on |
 //! | `state`, `store` | what is in force, and the bytes it came from |
 //! | `stats` | how many of what are in force |
@@ -28,6 +29,7 @@ mod force;
 mod gaps;
 mod interest;
 mod last_good;
+mod pending;
 mod sockets;
 mod state;
 mod stats;

@@ -6,6 +6,7 @@ use super::dns::Names;
 use super::force::{Force, has_names};
 use super::interest::{Interest, Wants};
 use super::last_good::LastGood;
+use super::pending::Pending;
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
 use super::store::{Judged, Table};
@@ -54,43 +55,6 @@ pub(super) struct State {
     pub(super) last_good: Option<LastGood>,
 }
 
-/// What an update changes, gathered while its resources are judged.
-#[derive(Default)]
-pub(super) struct Pending {
-    pub(super) verdicts: Vec<Verdict>,
-    /// Accepted, not in force yet.
-    pub(super) accepted: Vec<(Kind, Name)>,
-    /// May they wait?
-    pub(super) waits: bool,
-    /// Clusters that come into force.
-    pub(super) clusters: Vec<Name>,
-    /// Services whose endpoints have changed.
-    pub(super) services: HashSet<Name>,
-    pub(super) handed: Vec<(usize, Opened)>,
-    pub(super) closed: Vec<(Name, Address)>,
-    pub(super) publish: bool,
-    /// A cluster whose hosts are looked up came into force, or went.
-    pub(super) named: bool,
-}
-
-impl Pending {
-    /// It is accepted, in the place of another or not.
-    fn accept(&mut self, kind: Kind, name: Name, replaces: bool) {
-        self.judge(kind, name, Ok(if replaces { Outcome::Changed } else { Outcome::Added }));
-    }
-
-    fn judge(&mut self, kind: Kind, name: Name, result: Result<Outcome, Vec<CompileError>>) {
-        match result {
-            // Endpoints are no part of the snapshot.
-            _ if kind == Kind::Endpoints => {}
-            Ok(Outcome::Added | Outcome::Changed) => self.accepted.push((kind, name.clone())),
-            Ok(Outcome::Removed) => self.publish = true,
-            Ok(Outcome::Unchanged) | Err(_) => {}
-        }
-        self.verdicts.push(Verdict { kind, name, result });
-    }
-}
-
 impl State {
     pub(super) fn new(settings: Settings, published: Arc<Published>, workers: Arc<dyn Workers>) -> Self {
         let now = Instant::now();
@@ -121,13 +85,45 @@ impl State {
         }
     }
 
-    /// Applies an update; each resource is judged alone. `fixed`: it is the bootstrap's.
-    pub(super) fn apply(&mut self, update: Update, fixed: bool) -> Vec<Verdict> {
-        let Update { version, sent, later, clusters, endpoints, listeners, routes } = update;
-        let version = Name::from(version);
+    /// Takes the bootstrap's resources: all of them, or none when there is a mistake. Gives every mistake.
+    pub(super) fn begin(&mut self, update: Update) -> Vec<CompileError> {
         // What the bootstrap names may come from a source.
-        let waits = later || fixed;
-        let mut pending = Pending { waits, ..Pending::default() };
+        let mut pending = Pending { waits: true, ..Pending::default() };
+        self.take(update, true, &mut pending);
+        let refused = pending.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().err());
+        let mut errors: Vec<CompileError> = refused.flatten().cloned().collect();
+        errors.extend(super::xds::judge(&self.settings.dynamic, self));
+        if errors.is_empty() {
+            self.finish(&mut pending, Instant::now());
+            self.count(&pending);
+        }
+        errors
+    }
+
+    /// Applies an update; each resource is judged alone.
+    pub(super) fn apply(&mut self, update: Update) -> Vec<Verdict> {
+        let (version, sent) = (update.version.clone(), update.sent);
+        let mut pending = Pending { waits: update.later, ..Pending::default() };
+        self.take(update, false, &mut pending);
+        self.initial.retain(|(kind, _)| Some(*kind) != sent);
+        self.finish(&mut pending, Instant::now());
+        if let Some(kind) = sent {
+            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.wants.now);
+            self.note_sent(&pending.verdicts);
+        }
+        self.count(&pending);
+        pending.verdicts
+    }
+
+    fn count(&self, pending: &Pending) {
+        let (clusters, listeners) = (self.clusters.len(), self.listeners.len());
+        self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
+    }
+
+    /// Judges every resource of an update; nothing comes into force.
+    fn take(&mut self, update: Update, fixed: bool, pending: &mut Pending) {
+        let Update { version, sent: _, later: _, clusters, endpoints, listeners, routes } = update;
+        let version = Name::from(version);
         let origin = Origin { version: &version, fixed };
         let changes = [&clusters, &endpoints, &listeners, &routes];
         for (kind, change) in Kind::ALL.into_iter().zip(changes) {
@@ -135,25 +131,16 @@ impl State {
                 pending.judge(kind, name.clone(), Err(unread(why)));
             }
         }
-        self.give_up(Kind::Endpoints, &endpoints.missing, &mut pending);
-        self.give_up(Kind::Route, &routes.missing, &mut pending);
-        self.apply_clusters(clusters, &origin, &mut pending);
-        self.apply_endpoints(endpoints, &origin, &mut pending);
-        self.apply_routes(routes, &origin, &mut pending);
-        self.apply_listeners(listeners, &origin, &mut pending);
+        self.give_up(Kind::Endpoints, &endpoints.missing, pending);
+        self.give_up(Kind::Route, &routes.missing, pending);
+        self.apply_clusters(clusters, &origin, pending);
+        self.apply_endpoints(endpoints, &origin, pending);
+        self.apply_routes(routes, &origin, pending);
+        self.apply_listeners(listeners, &origin, pending);
         self.sockets.settle();
         for verdict in &pending.verdicts {
             self.fill_gap(verdict);
         }
-        self.initial.retain(|(kind, _)| Some(*kind) != sent);
-        self.finish(&mut pending, Instant::now());
-        if let Some(kind) = sent {
-            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.wants.now);
-            self.note_sent(&pending.verdicts);
-        }
-        let (clusters, listeners) = (self.clusters.len(), self.listeners.len());
-        self.stats.count(&pending.verdicts, clusters, listeners, self.workers.count());
-        pending.verdicts
     }
 
     /// Brings into force what is ready, and tells everybody.

@@ -86,6 +86,28 @@ fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
 mod cold;
 mod waiting;
 
+#[test]
+fn a_bootstrap_with_a_mistake_serves_nothing_for_no_moment() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let workers = Arc::new(Recorded::default());
+    let listener = "{name: l, address: {socket_address: {address: 127.0.0.1, port_value: 0}}, filter_chains: [{filters: \
+        [{name: t, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, \
+        stat_prefix: t, cluster: good}}]}]}";
+    let clusters = "[{name: good}, {name: good}]";
+    let text = format!("static_resources: {{listeners: [{listener}], clusters: {clusters}}}");
+    let start = Start {
+        bootstrap: parse::<Bootstrap>(&text),
+        service_node: None,
+        service_cluster: None,
+        published: Arc::default(),
+        workers: workers.clone(),
+        state_dir: None,
+    };
+    let refused = Control::start(start).map(|_| ()).expect_err("two clusters of one name");
+    assert_eq!(refused.errors.len(), 1, "{refused}");
+    assert!(workers.snapshots.lock().unwrap().is_empty() && workers.opened.lock().unwrap().is_empty());
+}
+
 fn tcp_listener(name: &str, port: u16, cluster: &str) -> Listener {
     parse(&format!(
         r#"{{name: {name}, address: {{socket_address: {{address: 127.0.0.1, port_value: {port}}}}},

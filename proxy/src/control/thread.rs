@@ -7,7 +7,7 @@ use super::sockets::Bound;
 use super::state::State;
 use super::update::{Change, Resource, StartError, Update, Verdict};
 use super::workers::Workers;
-use super::xds::{self, Streams};
+use super::xds::Streams;
 use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
 use crate::live::registry;
@@ -141,10 +141,7 @@ impl Control {
         let (settings, mut errors) = settings(&start);
         let update = static_update(&start.bootstrap);
         let mut state = State::new(settings.clone(), start.published.clone(), start.workers);
-        for verdict in state.apply(update, true) {
-            errors.extend(verdict.result.err().unwrap_or_default());
-        }
-        errors.extend(xds::judge(&settings.dynamic, &state));
+        errors.extend(state.begin(update));
         if !errors.is_empty() {
             return Err(StartError { errors });
         }
@@ -252,7 +249,7 @@ pub struct Judge(State);
 impl Judge {
     /// What would become of an update of the configuration.
     pub fn apply(&mut self, update: Update) -> Vec<Verdict> {
-        self.0.apply(update, false)
+        self.0.apply(update)
     }
 }
 
@@ -280,10 +277,7 @@ pub fn validate(bootstrap: &Bootstrap) -> Result<Judge, StartError> {
     };
     let (settings, mut errors) = settings(&start);
     let mut state = State::new(settings, start.published, start.workers).without_sockets();
-    for verdict in state.apply(static_update(&start.bootstrap), true) {
-        errors.extend(verdict.result.err().unwrap_or_default());
-    }
-    errors.extend(xds::judge(&state.settings.dynamic, &state));
+    errors.extend(state.begin(static_update(&start.bootstrap)));
     if errors.is_empty() { Ok(Judge(state)) } else { Err(StartError { errors }) }
 }
 
@@ -325,7 +319,7 @@ async fn until(time: Option<Instant>) {
 fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime) {
     match command {
         Command::Apply(update, reply) => {
-            let verdicts = state.apply(*update, false);
+            let verdicts = state.apply(*update);
             for verdict in &verdicts {
                 if let Err(errors) = &verdict.result {
                     for error in errors {

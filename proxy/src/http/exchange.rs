@@ -28,6 +28,7 @@ use crate::upstream::Worker;
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// Why an exchange ends without a complete response.
@@ -142,11 +143,16 @@ impl<'d> Exchange<'d> {
             Box::pin(self.expect_continue()).await;
         }
         let Some(config) = config else { return Box::pin(self.no_route()).await };
-        let Some(chosen) = self.choose(config) else { return Box::pin(self.no_route()).await };
-        if self.wants_tls(chosen.virtual_host) {
+        let authority = self.request.headers.get(Id::Authority).unwrap_or_default();
+        let Some(host) = route::virtual_host(config, authority) else {
+            return Box::pin(self.no_route()).await;
+        };
+        // Whatever its routes are.
+        if self.wants_tls(host) {
             let reply = route_reply::to_https(self);
             return Box::pin(self.reply(reply)).await;
         }
+        let Some(chosen) = self.choose(config, host) else { return Box::pin(self.no_route()).await };
         if let Some(failure) = self.upgrade(&chosen) {
             self.down.set_close();
             self.note_cluster(&chosen);
@@ -175,10 +181,13 @@ impl<'d> Exchange<'d> {
         }
     }
 
-    /// Virtual host, route and cluster.
-    fn choose<'r>(&mut self, config: &'r RouteConfig) -> Option<Chosen<'r>> {
+    /// Route and cluster.
+    fn choose<'r>(
+        &mut self,
+        config: &'r RouteConfig,
+        virtual_host: &'r Arc<VirtualHost>,
+    ) -> Option<Chosen<'r>> {
         let headers = &self.request.headers;
-        let virtual_host = route::virtual_host(config, headers.get(Id::Authority).unwrap_or_default())?;
         let random = rng::with(|r| r.next_u64());
         let route = route::route(config, virtual_host, headers, random)?;
         if !route.name.is_empty() {
@@ -193,8 +202,10 @@ impl<'d> Exchange<'d> {
 
     /// The route's cluster is logged although nothing is sent there.
     pub fn note_cluster(&mut self, chosen: &Chosen<'_>) {
-        let cell = chosen.cluster.as_deref().and_then(|name| self.worker.cluster(name));
-        self.record.upstream.cluster = cell.map(|cell| cell.config().stat_name.clone());
+        let Some(cell) = chosen.cluster.as_deref().and_then(|name| self.worker.cluster(name)) else { return };
+        let config = cell.config();
+        self.record.upstream.cluster = Some(config.stat_name.clone());
+        self.record.upstream.cluster_raw = Some(config.name.clone());
     }
 
     /// Answers `Expect: 100-continue` (spec 1.1.5), unless it is to be forwarded.

@@ -6,7 +6,7 @@ use crate::base::addr::Address;
 use crate::live::limit;
 use crate::observe::stats::listener as stat;
 use crate::transport::Io;
-use crate::transport::io::{set_keepalive, unix};
+use crate::transport::io::{ip, set_keepalive, unix};
 use crate::upstream::Worker;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ impl Socket {
                 let (stream, peer) = listener.accept().await?;
                 // Without it a response of two writes waits for the peer's delayed ACK; a refusal costs latency only.
                 let _ = stream.set_nodelay(true);
-                Ok((Io::Tcp(stream), Address::Ip(peer)))
+                Ok((Io::Tcp(stream), ip(peer)))
             }
             Socket::Unix(listener) => {
                 let (stream, peer) = listener.accept().await?;

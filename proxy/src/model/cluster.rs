@@ -107,6 +107,23 @@ pub enum LbPolicy {
     ClusterProvided,
 }
 
+/// Own addresses that connections leave from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LocalAddresses {
+    /// For hosts of its family, and for all when there is no other.
+    pub first: IpAddr,
+    /// For hosts of the other family.
+    pub other: Option<IpAddr>,
+}
+
+impl LocalAddresses {
+    /// The one for a host.
+    pub fn towards(self, host: &Address) -> IpAddr {
+        let wanted = host.ip().map(|ip| ip.is_ipv4());
+        self.other.filter(|other| wanted == Some(other.is_ipv4())).unwrap_or(self.first)
+    }
+}
+
 /// How a new host's weight grows to its own.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SlowStart {
@@ -326,8 +343,8 @@ pub struct Cluster {
     pub filters: Box<[PluginConfig]>,
     /// TCP keepalive.
     pub keepalive: Option<Keepalive>,
-    /// Local address to connect from.
-    pub source: Option<IpAddr>,
+    /// Local addresses to connect from.
+    pub source: Option<LocalAddresses>,
     /// Soft limit of buffered bytes per connection (1 MiB).
     pub buffer_limit: u32,
     /// Metadata as JSON by namespace.
@@ -336,4 +353,19 @@ pub struct Cluster {
     pub service: Option<Arc<Service>>,
     /// The live part.
     pub live: Arc<ClusterLive>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_from_the_address_of_the_hosts_family() {
+        let own = LocalAddresses { first: [127, 0, 0, 6].into(), other: "::6".parse().ok() };
+        let host = |text: &str| Address::Ip(text.parse().unwrap());
+        assert_eq!(own.towards(&host("10.0.0.1:80")).to_string(), "127.0.0.6");
+        assert_eq!(own.towards(&host("[fd00::1]:80")).to_string(), "::6");
+        let alone = LocalAddresses { other: None, ..own };
+        assert_eq!(alone.towards(&host("[fd00::1]:80")).to_string(), "127.0.0.6");
+    }
 }

@@ -20,6 +20,8 @@ pub struct Tls {
     pub authorities: Option<Name>,
     /// The peer's certificate must have one of these names; empty: any.
     pub peers: Box<[StringMatch]>,
+    /// A peer whose certificate nobody vouches for is taken all the same.
+    pub untrusted_peers: bool,
     /// Name to ask for (upstream); empty: none.
     pub server_name: Box<str>,
     /// A client must show a certificate (downstream).

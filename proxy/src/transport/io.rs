@@ -2,6 +2,7 @@
 
 use crate::base::addr::Address;
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -98,16 +99,16 @@ impl Io {
     /// Local address.
     pub fn local(&self) -> io::Result<Address> {
         match self {
-            Io::Tcp(s) => s.local_addr().map(Address::Ip),
+            Io::Tcp(s) => s.local_addr().map(ip),
             Io::Unix(s) => s.local_addr().map(|a| unix(&a)),
         }
     }
 
     /// The address before redirection (`SO_ORIGINAL_DST`); none when the connection was not redirected.
-    pub fn original_destination(&self) -> Option<std::net::SocketAddr> {
+    pub fn original_destination(&self) -> Option<SocketAddr> {
         let Io::Tcp(stream) = self else { return None };
         let socket = socket2::SockRef::from(stream);
-        let v4 = stream.local_addr().ok()?.is_ipv4();
+        let v4 = stream.local_addr().ok()?.ip().to_canonical().is_ipv4();
         let found = if v4 { socket.original_dst_v4() } else { socket.original_dst_v6() };
         found.ok().and_then(|addr| addr.as_socket())
     }
@@ -122,6 +123,11 @@ impl Io {
 }
 
 impl Source {
+    /// An address of this machine.
+    pub fn own(address: std::net::IpAddr) -> Self {
+        Source { address, spoofed: false, mark: 0 }
+    }
+
     fn apply(self, socket: &tokio::net::TcpSocket, v4: bool) -> io::Result<()> {
         let options = socket2::SockRef::from(socket);
         match (self.spoofed, v4) {
@@ -132,7 +138,7 @@ impl Source {
         if self.mark != 0 {
             options.set_mark(self.mark)?;
         }
-        socket.bind(std::net::SocketAddr::new(self.address, 0))
+        socket.bind(SocketAddr::new(self.address, 0))
     }
 }
 
@@ -169,6 +175,11 @@ impl AsyncWrite for Io {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.get_mut().poll_shutdown(cx)
     }
+}
+
+/// A socket's address: an IPv4 one that an IPv6 socket shows as mapped is an IPv4 address.
+pub fn ip(addr: SocketAddr) -> Address {
+    Address::Ip(SocketAddr::new(addr.ip().to_canonical(), addr.port()))
 }
 
 /// A Unix socket's address; empty path when unnamed.

@@ -201,7 +201,7 @@ async fn open(pool: &HostPool, config: &Cluster, socket: &UpstreamSocket) -> std
     let spoofed = pool.origin.and_then(|origin| origin.source);
     let from = match spoofed {
         Some((address, mark)) => Some(Source { address, spoofed: true, mark }),
-        None => config.source.map(|address| Source { address, spoofed: false, mark: 0 }),
+        None => config.source.map(|own| Source::own(own.towards(&pool.host.address))),
     };
     let mut io = Io::connect(&pool.host.address, from).await?;
     if let UpstreamSocket::ProxyProtocol(version, _) = socket {

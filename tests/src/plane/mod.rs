@@ -30,6 +30,8 @@ struct World {
     resources: BTreeMap<&'static str, BTreeMap<String, Held>>,
     /// Types that are held back.
     silent: BTreeSet<&'static str>,
+    /// A subscription to everything is answered even when there is nothing.
+    empty: bool,
     version: u64,
     told: Told,
 }
@@ -45,6 +47,12 @@ pub struct Told {
     pub acks: BTreeMap<String, usize>,
     /// Resources sent.
     pub sent: usize,
+    /// Responses sent.
+    pub responses: usize,
+    /// Responses that were answered.
+    pub answers: usize,
+    /// The version of everything that the last stream has been sent.
+    pub served: u64,
     /// Breaches of the protocol.
     pub breaches: Vec<String>,
     /// Names that clients ask for, by type.
@@ -146,6 +154,19 @@ impl Plane {
                 batch.0.silent.remove(kind.name);
             }
         });
+    }
+
+    /// Answers a subscription to everything even when there is nothing, as istiod does.
+    pub fn tell_empty(&self) {
+        self.shared.world().empty = true;
+    }
+
+    /// Has its one client been sent everything, and answered it?
+    pub fn settled(&self) -> bool {
+        let world = self.shared.world();
+        world.told.streams > 0
+            && world.told.served == world.version
+            && world.told.responses == world.told.answers
     }
 
     /// What clients have told so far.

@@ -146,9 +146,13 @@ trait Dialect: Send + 'static {
     fn node(request: &Self::Request) -> Option<&Node>;
     fn url(request: &Self::Request) -> &str;
     fn take(topic: &mut Topic, request: Self::Request, told: &mut Told);
-    /// What is owed, and how many resources that is.
-    fn owed(topic: &mut Topic, has: &BTreeMap<String, Held>, version: u64)
-    -> Option<(Self::Response, usize)>;
+    /// What is owed, and how many resources that is. `empty`: something is, even when there is nothing.
+    fn owed(
+        topic: &mut Topic,
+        has: &BTreeMap<String, Held>,
+        version: u64,
+        empty: bool,
+    ) -> Option<(Self::Response, usize)>;
 }
 
 struct Delta;
@@ -173,8 +177,9 @@ impl Dialect for Delta {
         topic: &mut Topic,
         has: &BTreeMap<String, Held>,
         version: u64,
+        empty: bool,
     ) -> Option<(Self::Response, usize)> {
-        topic.delta_response(has, version).map(|response| {
+        topic.delta_response(has, version, empty).map(|response| {
             let count = response.resources.len();
             (response, count)
         })
@@ -204,6 +209,7 @@ impl Dialect for Whole {
         topic: &mut Topic,
         has: &BTreeMap<String, Held>,
         version: u64,
+        _: bool,
     ) -> Option<(Self::Response, usize)> {
         topic.changed(has);
         topic.world_response(has, version).map(|response| {
@@ -253,14 +259,17 @@ async fn talk<D: Dialect>(
             }
             changed = changes.changed() => if changed.is_err() { return },
         }
+        let version = shared.world().version;
         for kind in ORDER {
             let response = {
                 let mut world = shared.world();
                 let has = open(&world, kind);
-                let owed =
-                    topics.get_mut(kind).zip(has).and_then(|(topic, has)| D::owed(topic, has, world.version));
+                let (version, empty) = (world.version, world.empty);
+                let topic = topics.get_mut(kind).zip(has);
+                let owed = topic.and_then(|(topic, has)| D::owed(topic, has, version, empty));
                 owed.map(|(response, count)| {
                     world.told.sent += count;
+                    world.told.responses += 1;
                     response
                 })
             };
@@ -270,5 +279,6 @@ async fn talk<D: Dialect>(
                 return;
             }
         }
+        shared.world().told.served = version;
     }
 }

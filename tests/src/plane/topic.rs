@@ -45,7 +45,11 @@ impl Topic {
         // A later response may be on its way already.
         let known = nonce.parse().ok().filter(|nonce| (self.answered + 1..=self.nonce).contains(nonce));
         match known {
-            Some(nonce) => self.answered = nonce,
+            Some(nonce) => {
+                // A client may answer the last of several at once.
+                told.answers += usize::try_from(nonce - self.answered).unwrap_or(usize::MAX);
+                self.answered = nonce;
+            }
             None => told.breaches.push(format!(
                 "{}: nonce {nonce}; sent up to {}, answered up to {}",
                 self.url, self.nonce, self.answered
@@ -83,11 +87,12 @@ impl Topic {
         told.names.insert(self.url.clone(), self.names.clone());
     }
 
-    /// What the client lacks.
+    /// What the client lacks; `empty`: the first answer comes even when it lacks nothing.
     pub fn delta_response(
         &mut self,
         has: &BTreeMap<String, Held>,
         version: u64,
+        empty: bool,
     ) -> Option<DeltaDiscoveryResponse> {
         let mut resources = Vec::new();
         for (name, (version, any)) in has.iter().filter(|(name, _)| self.wants(name)) {
@@ -109,7 +114,8 @@ impl Topic {
         let unknown =
             self.names.iter().filter(|n| *n != "*" && !has.contains_key(*n) && !self.known.contains_key(*n));
         removed.extend(unknown.cloned());
-        if resources.is_empty() && removed.is_empty() {
+        let owed = empty && self.wildcard && self.nonce == 0;
+        if resources.is_empty() && removed.is_empty() && !owed {
             return None;
         }
         for resource in &resources {

@@ -3,6 +3,7 @@
 use super::wkt;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
+use crate::model::cluster::LocalAddresses;
 use crate::model::listener::Keepalive;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -120,13 +121,41 @@ pub fn source_ip(at: &At<'_>, message: &core::SocketAddress) -> Option<IpAddr> {
     }
 }
 
-/// `BindConfig` as far as this release goes: a source address.
-pub fn bind(at: &At<'_>, message: &core::BindConfig) -> Option<IpAddr> {
-    crate::ledger!(at, message => core::BindConfig { source_address, freebind }
-        refuse { socket_options, extra_source_addresses, additional_source_addresses, local_address_selector,
-            validate_network_namespaces });
+/// `BindConfig` as far as this release goes: a source address, and one of the other family.
+pub fn bind(at: &At<'_>, message: &core::BindConfig) -> Option<LocalAddresses> {
+    crate::ledger!(at, message => core::BindConfig { source_address, freebind, extra_source_addresses,
+        additional_source_addresses }
+        refuse { socket_options, local_address_selector, validate_network_namespaces });
     at.refuse("freebind", wkt::flag(freebind, false));
-    source_address.as_ref().and_then(|message| source_ip(&at.field("source_address"), message))
+    let first = source_address.as_ref().and_then(|message| source_ip(&at.field("source_address"), message));
+    let mut others = Vec::new();
+    for (i, message) in extra_source_addresses.iter().enumerate() {
+        let here = at.item("extra_source_addresses", i);
+        crate::ledger!(here, message => core::ExtraSourceAddress { address } refuse { socket_options });
+        let message = here.required("address", address.as_ref());
+        others.extend(message.and_then(|message| source_ip(&here.field("address"), message)));
+    }
+    for (i, message) in additional_source_addresses.iter().enumerate() {
+        others.extend(source_ip(&at.item("additional_source_addresses", i), message));
+    }
+    let field = if extra_source_addresses.is_empty() {
+        "additional_source_addresses"
+    } else {
+        "extra_source_addresses"
+    };
+    match (first, &others[..]) {
+        (_, []) => {}
+        _ if !extra_source_addresses.is_empty() && !additional_source_addresses.is_empty() => {
+            at.bad("additional_source_addresses", "cannot stand beside extra_source_addresses");
+        }
+        (None, _) => at.bad(field, "needs a source_address"),
+        (_, [_, _, ..]) => at.bad(field, "has more than one address, and only one is supported"),
+        (Some(first), [other]) if first.is_ipv4() == other.is_ipv4() => {
+            at.bad(field, "is of the IP version of source_address: one of each is supported");
+        }
+        (Some(_), [_]) => {}
+    }
+    Some(LocalAddresses { first: first?, other: others.first().copied() })
 }
 
 /// A network; without a length the whole address counts.

@@ -8,8 +8,9 @@ use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::live;
+use crate::model::cluster::LocalAddresses;
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use weir_proto::envoy::config::bootstrap::v3 as proto;
 use weir_proto::envoy::config::bootstrap::v3::bootstrap::StaticResources;
 use weir_proto::envoy::config::core::v3 as core;
@@ -28,7 +29,7 @@ pub struct Settings {
     /// DNS resolvers of clusters without their own; the system's when empty.
     pub resolvers: Box<[SocketAddr]>,
     /// Source address of clusters without one of their own.
-    pub source: Option<IpAddr>,
+    pub source: Option<LocalAddresses>,
     /// Global limit of downstream connections.
     pub max_connections: Option<u64>,
     /// Tags of statistics.
@@ -146,7 +147,7 @@ fn admin_address(at: &At<'_>, message: &proto::Admin) -> Option<Address> {
     address::address(&at.field("address"), message)
 }
 
-fn cluster_manager_source(at: &At<'_>, message: &proto::ClusterManager) -> Option<IpAddr> {
+fn cluster_manager_source(at: &At<'_>, message: &proto::ClusterManager) -> Option<LocalAddresses> {
     crate::ledger!(at, message => proto::ClusterManager { upstream_bind_config }
         note { outlier_detection, local_cluster_name, load_stats_config }
         ignore { enable_deferred_cluster_creation });

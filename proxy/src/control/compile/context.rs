@@ -33,7 +33,7 @@ pub struct Cx<'a> {
     /// The live part of a cluster name, made at its first mention.
     pub live: &'a dyn Fn(&Name) -> Arc<ClusterLive>,
     /// Bind configuration of all clusters without one of their own (`cluster_manager.upstream_bind_config`).
-    pub default_source: Option<std::net::IpAddr>,
+    pub default_source: Option<crate::model::cluster::LocalAddresses>,
     /// DNS resolvers of clusters without their own.
     pub resolvers: &'a [std::net::SocketAddr],
     regexes: RefCell<HashMap<String, Regex>>,

@@ -103,10 +103,10 @@ fn additional(at: &At<'_>, list: &[proto::AdditionalAddress], addresses: &mut Ve
             refuse { socket_options, tcp_keepalive });
         let Some(message) = here.required("address", address.as_ref()) else { continue };
         let Some(found) = address::address(&here.field("address"), message) else { continue };
-        if addresses.iter().any(|(other, _)| *other == found) {
-            here.error(format!("the address {found} stands twice"));
+        // One that stands twice is taken, as in Envoy; a second socket would serve nothing.
+        if addresses.iter().all(|(other, _)| *other != found) {
+            addresses.push((found, address::mode(message)));
         }
-        addresses.push((found, address::mode(message)));
     }
 }
 

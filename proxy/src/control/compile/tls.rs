@@ -10,6 +10,7 @@ use crate::observe::stats::tls as stat;
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use weir_proto::envoy::extensions::transport_sockets::tls::v3 as proto;
+use weir_proto::envoy::extensions::transport_sockets::tls::v3::certificate_validation_context::TrustChainVerification;
 use weir_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context as common;
 use weir_proto::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use weir_proto::envoy::extensions::transport_sockets::tls::v3::tls_parameters::TlsProtocol;
@@ -91,7 +92,7 @@ fn common(cx: &Cx<'_>, at: &At<'_>, message: &proto::CommonTlsContext) -> Option
     match validation_context_type {
         None => {}
         Some(ValidationContextType::ValidationContext(message)) => {
-            tls.peers = validation(cx, &at.field("validation_context"), message);
+            (tls.peers, tls.untrusted_peers) = validation(cx, &at.field("validation_context"), message);
         }
         Some(ValidationContextType::ValidationContextSdsSecretConfig(message)) => {
             tls.authorities = secret(&at.field("validation_context_sds_secret_config"), message);
@@ -102,7 +103,7 @@ fn common(cx: &Cx<'_>, at: &At<'_>, message: &proto::CommonTlsContext) -> Option
                 default_validation_context, validation_context_sds_secret_config }
                 refuse { validation_context_certificate_provider, validation_context_certificate_provider_instance });
             let own = here.required("default_validation_context", default_validation_context.as_ref())?;
-            tls.peers = validation(cx, &here.field("default_validation_context"), own);
+            (tls.peers, tls.untrusted_peers) = validation(cx, &here.field("default_validation_context"), own);
             let sds = validation_context_sds_secret_config.as_ref();
             let sds = here.required("validation_context_sds_secret_config", sds)?;
             tls.authorities = secret(&here.field("validation_context_sds_secret_config"), sds);
@@ -136,12 +137,16 @@ fn certificate(at: &At<'_>, message: &proto::TlsCertificate) {
     at.required("private_key", private_key.as_ref());
 }
 
-fn validation(cx: &Cx<'_>, at: &At<'_>, message: &proto::CertificateValidationContext) -> Box<[StringMatch]> {
+/// Names that a peer's certificate must have one of, and whether a peer that nobody vouches for is taken.
+fn validation(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    message: &proto::CertificateValidationContext,
+) -> (Box<[StringMatch]>, bool) {
     crate::ledger!(at, message => proto::CertificateValidationContext { match_typed_subject_alt_names,
-        match_subject_alt_names }
+        match_subject_alt_names, trust_chain_verification }
         refuse { ca_certificate_provider_instance, verify_certificate_spki, verify_certificate_hash,
-            require_signed_certificate_timestamp, allow_expired_certificate, trust_chain_verification,
-            custom_validator_config }
+            require_signed_certificate_timestamp, allow_expired_certificate, custom_validator_config }
         ignore { trusted_ca, system_root_certs, watched_directory, crl, only_verify_leaf_cert_crl, max_verify_depth,
             suppress_client_ca_list });
     let plain = match_subject_alt_names.iter().enumerate();
@@ -155,7 +160,9 @@ fn validation(cx: &Cx<'_>, at: &At<'_>, message: &proto::CertificateValidationCo
         let message = here.required("matcher", matcher.as_ref())?;
         matcher::string(cx, &here.field("matcher"), message)
     });
-    plain.chain(typed).collect()
+    let names = plain.chain(typed).collect();
+    let trust = wkt::enumeration(at, "trust_chain_verification", *trust_chain_verification);
+    (names, trust == Some(TrustChainVerification::AcceptUntrusted))
 }
 
 type Parameters = ((u8, u8), Box<[&'static str]>);

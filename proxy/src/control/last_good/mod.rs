@@ -14,7 +14,8 @@ mod image;
 mod status;
 mod writer;
 
-use super::state::{Pending, State};
+use super::pending::Pending;
+use super::state::State;
 use super::store::Table;
 use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
 use crate::base::Name;
@@ -158,7 +159,7 @@ impl State {
             Err(why) => return tracing::error!("--state-dir: {why}; the last good state is not kept"),
         };
         if let Some(update) = update {
-            let verdicts = self.apply(update, false);
+            let verdicts = self.apply(update);
             for Verdict { kind, name, result } in verdicts {
                 match result {
                     Ok(_) => drop(last_good.unconfirmed.insert((kind, name))),

@@ -73,9 +73,9 @@ async fn dial(cluster: &Cluster) -> io::Result<Box<dyn Both>> {
     // A cold cluster's hosts are made now; names are looked up.
     let waited = timeout(cluster.connect_timeout, cluster.live.ready()).await;
     waited.map_err(|_| told(cluster, "its hosts are not known yet"))?;
-    let from = cluster.source.map(|address| Source { address, spoofed: false, mark: 0 });
     let mut last = told(cluster, "it has no hosts");
     for address in addresses(cluster).into_iter().take(MAX_DIALS) {
+        let from = cluster.source.map(|own| Source::own(own.towards(&address)));
         match timeout(cluster.connect_timeout, Io::connect(&address, from)).await {
             Ok(Ok(io)) => return Ok(stream(io, cluster)),
             Ok(Err(error)) => last = told(cluster, &format!("{address}: {error}")),

@@ -113,6 +113,17 @@ fn bootstrap_fields() {
             "source port",
         ),
         (
+            "cluster_manager: {upstream_bind_config: {extra_source_addresses: [{address: {address: '::1', port_value: 0}}]}}",
+            "cluster_manager.upstream_bind_config.extra_source_addresses",
+            "needs a source_address",
+        ),
+        (
+            "cluster_manager: {upstream_bind_config: {source_address: {address: 127.0.0.1, port_value: 0}, \
+             extra_source_addresses: [{address: {address: 127.0.0.2, port_value: 0}}]}}",
+            "cluster_manager.upstream_bind_config.extra_source_addresses",
+            "of the IP version of source_address",
+        ),
+        (
             "overload_manager: {actions: [{name: x, triggers: [{name: heap}]}]}",
             "overload_manager.actions[0].triggers[0].name",
             "Unknown trigger resource heap",
@@ -271,11 +282,6 @@ fn listeners() {
             ),
             place("listener_filters[0].typed_config"),
             "local_ratelimit",
-        ),
-        (
-            format!("{ADDRESS}, additional_addresses: [{{{ADDRESS}}}], {good}"),
-            place("additional_addresses[0]"),
-            "stands twice",
         ),
     ] {
         refused(&listener_with(&rest), &path, piece);
