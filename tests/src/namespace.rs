@@ -8,9 +8,22 @@ use anyhow::Context;
 /// Commands of the system's administrator are not on everybody's path.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// What a namespace must be able to do, as a shell's command: hold addresses of its own and redirect what is sent.
-const TRY: &str = "ip link set lo up && ip addr add 10.255.0.1/32 dev lo && nft -f - <<'END'
+/// What a namespace must be able to do, as a shell's command: hold addresses of its own, and redirect what is sent, by
+/// changing its destination (IPv4 and IPv6) and without (TPROXY).
+const TRY: &str =
+    "ip link set lo up && ip route add local 0.0.0.0/0 dev lo && ip -6 route add local ::/0 dev lo \
+&& nft -f - <<'END'
 table ip weir_try {
+chain out {
+type nat hook output priority -100;
+meta l4proto tcp meta mark 1 redirect to :15001
+}
+chain before {
+type filter hook prerouting priority mangle;
+meta l4proto tcp meta mark 4 tproxy to :15006 accept
+}
+}
+table ip6 weir_try {
 chain out {
 type nat hook output priority -100;
 meta l4proto tcp meta mark 1 redirect to :15001
