@@ -23,7 +23,7 @@ use weir_proto::{Pool, Secrets};
 
 /// The scenarios of the acceptance list, each with the last step that is compared (none: all of them).
 const SCENARIOS: &[(&str, Option<&str>)] =
-    &[("ftgo", None), ("combat", None), ("shop", Some("gateway")), ("bookinfo", Some("reviews-90-10"))];
+    &[("ftgo", None), ("combat", None), ("shop", Some("gateway")), ("bookinfo", None)];
 
 /// Most unlisted differences that are printed.
 const MAX_SHOWN: usize = 60;

@@ -55,6 +55,10 @@ const CASES: &[(&str, u32, &str, &str)] = &[
     ("ingress-service", 14, "missing-host", "reviews"),
     ("entry-static", 14, "bad-address", "DNS"),
     ("service-port-name", 9, "port-name", "name"),
+    ("sidecar-host", 6, "bad-host", "`./reviews`"),
+    ("sidecar-order", 6, "unreachable-listener", "end"),
+    ("sidecar-endpoint", 7, "bad-endpoint", "127.0.0.1"),
+    ("sidecar-port", 6, "bad-port", "65535"),
 ];
 
 /// The same for findings that are no errors.
@@ -69,6 +73,8 @@ const WARNINGS: &[(&str, u32, &str, &str)] = &[
     ("external-host", 10, "missing-host", "ServiceEntry"),
     ("client-tls", 7, "tls-not-obeyed", ""),
     ("weight-missing", 12, "weight-missing", "weight"),
+    ("sidecar-several", 9, "several-sidecars", "into one"),
+    ("sidecar-short-host", 6, "missing-host", "./reviews.default.svc.cluster.local"),
     ("host-not-served", 18, "host-not-served", "Gateway"),
     ("port-name", 7, "port-name", "http"),
     ("pseudo-header", 10, "no-effect", "rewrite"),

@@ -66,8 +66,26 @@ impl Mesh {
         self.replace("apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: [unclosed\n")
     }
 
+    /// Limits what the sidecars of the pods with a label `app` see to `hosts`.
+    pub fn scope(&self, app: &str, hosts: &str) -> anyhow::Result<()> {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {{name: {app}, namespace: default}}\n\
+             spec:\n  workloadSelector: {{labels: {{app: {app}}}}}\n  egress: [{{hosts: [\"{hosts}\"]}}]\n"
+        );
+        self.put("sidecar.yaml", &text)
+    }
+
+    /// Takes that back.
+    pub fn unscope(&self) -> anyhow::Result<()> {
+        Ok(fs::remove_file(self.folder.join("sidecar.yaml"))?)
+    }
+
     fn replace(&self, text: &str) -> anyhow::Result<()> {
-        let (new, file) = (self.folder.join(".routes.tmp"), self.folder.join("routes.yaml"));
+        self.put("routes.yaml", text)
+    }
+
+    fn put(&self, name: &str, text: &str) -> anyhow::Result<()> {
+        let (new, file) = (self.folder.join(".new.tmp"), self.folder.join(name));
         fs::write(&new, text)?;
         fs::rename(&new, &file).with_context(|| file.display().to_string())
     }

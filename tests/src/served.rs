@@ -111,15 +111,20 @@ pub fn until(what: &str, mut holds: impl FnMut() -> anyhow::Result<bool>) -> any
 
 /// The bootstrap of a gateway whose ports are bound as `map` says (`80=8080,...`).
 pub fn gateway(api: &str, map: &str, xds: u16, admin: u16) -> Value {
+    programmed("router", &json!({"istio": "ingressgateway"}), api, map, xds, admin)
+}
+
+/// The bootstrap of a sidecar of a pod with a label `app`.
+pub fn sidecar(app: &str, api: &str, map: &str, xds: u16, admin: u16) -> Value {
+    programmed("sidecar", &json!({"app": app}), api, map, xds, admin)
+}
+
+fn programmed(kind: &str, labels: &Value, api: &str, map: &str, xds: u16, admin: u16) -> Value {
     json!({
         "node": {
-            "id": format!("router~127.0.0.1~gateway-{admin}.default~default.svc.cluster.local"),
-            "cluster": "gateway",
-            "metadata": {
-                "INTERCEPTION_MODE": "NONE",
-                "WEIR_LISTEN_PORT_MAP": map,
-                "LABELS": {"istio": "ingressgateway"},
-            },
+            "id": format!("{kind}~127.0.0.9~{kind}-{admin}.default~default.svc.cluster.local"),
+            "cluster": kind,
+            "metadata": {"INTERCEPTION_MODE": "NONE", "WEIR_LISTEN_PORT_MAP": map, "LABELS": labels},
         },
         "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
         "dynamic_resources": dynamic(api),

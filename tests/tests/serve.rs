@@ -2,6 +2,7 @@
 //! control plane gone and back, its pages; `weirctl status` of the proxies.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, backend};
-use weir_tests::served::{Served, WITHIN, gateway, until, weirctl};
+use weir_tests::served::{Served, WITHIN, gateway, sidecar, until, weirctl};
 use weir_tests::suite::Suite;
 use weir_tests::wire::h1::fetch;
 
@@ -96,6 +97,40 @@ fn the_plane_comes_back(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.proxies.iter_mut().try_for_each(Proxy::alive)
 }
 
+/// Names of the clusters that a proxy was sent.
+fn clusters(admin: u16) -> anyhow::Result<BTreeSet<String>> {
+    let (_, dump) = fetch(admin, "/config_dump", WITHIN)?;
+    let dump: Value = serde_json::from_slice(&dump)?;
+    let parts = dump.get("configs").and_then(Value::as_array).context("no configs")?;
+    let all = parts.iter().filter_map(|part| part.get("dynamic_active_clusters")?.as_array()).flatten();
+    Ok(all.filter_map(|one| Some(one.pointer("/cluster/name")?.as_str()?.to_owned())).collect())
+}
+
+/// A sidecar of two pods each, of which a Sidecar resource limits one.
+fn a_sidecar_limits_what_its_pods_see(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let (admins, mut pods) = ([free()?, free()?], Vec::new());
+    for ((app, api), admin) in [("free", "DELTA_GRPC"), ("bound", "GRPC")].into_iter().zip(admins) {
+        let bootstrap = sidecar(app, api, &format!("80={}", free()?), fleet.xds, admin);
+        pods.push(Proxy::start(&bootstrap, admin)?);
+    }
+    let [free, bound] = admins;
+    let app = |admin| -> anyhow::Result<usize> {
+        Ok(clusters(admin)?.iter().filter(|name| name.ends_with("app.test")).count())
+    };
+    let have = |count: [usize; 2]| -> anyhow::Result<bool> { Ok([app(free)?, app(bound)?] == count) };
+    until("both see the service and its subsets", || have([3, 3]))?;
+    fleet.mesh.scope("bound", "~/*")?;
+    until("one of them does not", || have([3, 0]))?;
+    fleet.mesh.scope("bound", "default/*")?;
+    until("both see the service again", || have([3, 3]))?;
+    fleet.mesh.scope("bound", "other/*")?;
+    until("one of them does not", || have([3, 0]))?;
+    fleet.mesh.unscope()?;
+    until("the limit is gone", || have([3, 3]))?;
+    anyhow::ensure!(fleet.plane()?.metric("weirctl_xds_nacks_total")? == 0, "something was refused");
+    pods.iter_mut().try_for_each(Proxy::alive)
+}
+
 /// `weirctl status` of a proxy: its exit code and its report.
 fn status(admin: u16) -> anyhow::Result<(Option<i32>, Value)> {
     let address = format!("127.0.0.1:{admin}");
@@ -153,6 +188,9 @@ fn main() -> ExitCode {
             suite.case("a-broken-file-changes-nothing", || a_broken_file_changes_nothing(&mut fleet));
             suite.case("the-plane-comes-back", || the_plane_comes_back(&mut fleet));
             suite.case("status-tells-what-is-in-force", || status_tells_what_is_in_force(&mut fleet));
+            suite.case("a-sidecar-limits-what-its-pods-see", || {
+                a_sidecar_limits_what_its_pods_see(&mut fleet)
+            });
             suite.case("strangers-are-refused", || strangers_are_refused(&mut fleet));
         }
     }

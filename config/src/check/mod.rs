@@ -20,6 +20,7 @@ mod registry;
 mod services;
 mod shadow;
 mod shadow_cover;
+mod sidecars;
 mod subsets;
 mod tls;
 mod virtual_service;
@@ -52,6 +53,7 @@ pub static CHECKS: &[Check] = &[
     ("load-balancers", load_balancers::check),
     ("services", services::check),
     ("ingresses", ingresses::check),
+    ("sidecars", sidecars::check),
     ("tls", tls::check),
     ("not-obeyed", not_obeyed::check),
 ];

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use super::node::{Node, NodeKind};
 use super::policy::Rules;
 use super::registry::{Registry, Resolution, Service};
+use super::scope::{Egress, Scope};
 use super::target::{Part, Target};
-use super::virtual_services::VirtualServices;
+use super::virtual_services::{VirtualService, VirtualServices};
 use crate::diag::Diagnostic;
 use crate::read::Reader;
 use crate::world::{World, resolve_host};
@@ -21,8 +22,8 @@ pub(crate) struct Context<'w> {
     pub registry: Registry,
     pub rules: Rules<'w>,
     pub virtual_services: VirtualServices<'w>,
-    /// Positions in the registry of the services that the node sees, by host name.
-    visible: BTreeMap<String, usize>,
+    /// What the node sees of all that.
+    pub scope: Scope<'w>,
     /// Host names that stand for services, and those of the services.
     aliases: BTreeMap<String, String>,
     diagnostics: RefCell<Vec<Diagnostic>>,
@@ -51,12 +52,15 @@ impl<'w> Context<'w> {
         }
         let rules = Rules::of(world);
         let virtual_services = VirtualServices::of(world, &mut reader);
+        let aliases = registry.aliases();
+        let full = |host: &str, namespace: &str| full_name(host, namespace, world, &aliases);
+        let scope = Scope::of(world, node, &registry, &virtual_services, &full, &mut reader);
         Self {
             world,
             node,
             target,
-            visible: registry.visible(&node.namespace),
-            aliases: registry.aliases(),
+            scope,
+            aliases,
             registry,
             rules,
             virtual_services,
@@ -66,19 +70,23 @@ impl<'w> Context<'w> {
 
     /// The services that the node sees, one per host name, in the order of names.
     pub(crate) fn services(&self) -> Vec<&Service> {
-        self.visible.values().filter_map(|index| self.registry.all().get(*index)).collect()
+        self.scope.services().collect()
     }
 
     /// The service of a host name, if the node sees one.
     pub(crate) fn service(&self, host: &str) -> Option<&Service> {
-        self.registry.all().get(*self.visible.get(host)?)
+        self.scope.service(host)
+    }
+
+    /// The VirtualServices that speak of what the pod calls through a listener.
+    pub(crate) fn rules_of(&self, egress: &Egress<'w>) -> Vec<&VirtualService<'w>> {
+        self.virtual_services.at(&egress.rules)
     }
 
     /// The full name of a host that a resource of a namespace names, where an alias stands for the service that
     /// it names.
     pub(crate) fn host(&self, host: &str, namespace: &str) -> String {
-        let host = resolve_host(host, namespace, &self.world.mesh.domain);
-        self.aliases.get(&host).cloned().unwrap_or(host)
+        full_name(host, namespace, self.world, &self.aliases)
     }
 
     /// How the node finds the addresses of a service. A gateway is not asked for an address that it could
@@ -119,4 +127,9 @@ impl<'w> Context<'w> {
         crate::diag::sort(&mut diagnostics);
         diagnostics
     }
+}
+
+fn full_name(host: &str, namespace: &str, world: &World, aliases: &BTreeMap<String, String>) -> String {
+    let host = resolve_host(host, namespace, &world.mesh.domain);
+    aliases.get(&host).cloned().unwrap_or(host)
 }

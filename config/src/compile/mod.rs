@@ -20,6 +20,7 @@ mod policy;
 mod protocol;
 mod registry;
 mod route;
+mod scope;
 mod target;
 mod virtual_services;
 mod wire;
@@ -63,7 +64,7 @@ pub fn compile(world: &World, node: &Node, target: Target) -> Compiled {
 
 /// Age of a resource, then its name: of two that conflict the first in this order wins. Those whose age is not
 /// known come last.
-fn age(meta: &Meta) -> (String, String, String) {
+pub(crate) fn age(meta: &Meta) -> (String, String, String) {
     let created = meta.created.clone().unwrap_or_else(|| "~".to_owned());
     (created, meta.name.value.clone(), meta.namespace.clone())
 }

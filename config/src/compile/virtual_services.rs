@@ -86,10 +86,21 @@ impl<'w> VirtualServices<'w> {
 
     /// Those bound to a gateway (or [`MESH`]) that a namespace sees.
     pub(crate) fn bound_to(&self, gateway: &str, namespace: &str) -> Vec<&VirtualService<'w>> {
-        let bound = |one: &&VirtualService<'w>| {
+        self.at(&self.places_of(gateway, namespace))
+    }
+
+    /// Their places among all.
+    pub(crate) fn places_of(&self, gateway: &str, namespace: &str) -> Vec<usize> {
+        let bound = |one: &VirtualService<'w>| {
             one.visibility.shows(namespace) && one.gateways.iter().any(|name| name == gateway)
         };
-        self.list.iter().filter(bound).collect()
+        let all = self.list.iter().enumerate();
+        all.filter(|(_, one)| bound(one)).map(|(place, _)| place).collect()
+    }
+
+    /// Those at some places.
+    pub(crate) fn at(&self, places: &[usize]) -> Vec<&VirtualService<'w>> {
+        places.iter().filter_map(|place| self.list.get(*place)).collect()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod load_balancer;
 pub mod meta;
 pub mod service;
 pub mod service_entry;
+pub mod sidecar;
 pub mod table;
 pub mod virtual_service;
 

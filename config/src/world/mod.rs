@@ -13,6 +13,7 @@ use crate::kinds::gateway::Gateway;
 use crate::kinds::ingress::{Ingress, IngressClass};
 use crate::kinds::service::Service;
 use crate::kinds::service_entry::{ServiceEntry, WorkloadEntry};
+use crate::kinds::sidecar::Sidecar;
 use crate::kinds::virtual_service::VirtualService;
 use crate::kinds::{Meta, Resource};
 use crate::yaml::Sources;
@@ -39,6 +40,8 @@ pub struct World {
     pub service_entries: Vec<Resource<ServiceEntry>>,
     /// WorkloadEntries.
     pub workload_entries: Vec<Resource<WorkloadEntry>>,
+    /// Sidecars.
+    pub sidecars: Vec<Resource<Sidecar>>,
     /// Kubernetes Services.
     pub services: Vec<Resource<Service>>,
     /// EndpointSlices.
@@ -91,6 +94,7 @@ impl World {
             .chain(of(&self.gateways))
             .chain(of(&self.service_entries))
             .chain(of(&self.workload_entries))
+            .chain(of(&self.sidecars))
             .chain(of(&self.services))
             .chain(of(&self.endpoint_slices))
             .chain(of(&self.endpoints))

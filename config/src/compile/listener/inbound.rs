@@ -7,12 +7,13 @@ use weir_proto::google::protobuf as pb;
 
 use super::super::cluster::{InboundPort, inbound_name, inbound_ports};
 use super::super::context::Context;
-use super::super::registry::{Port, Service};
+use super::super::protocol::Protocol;
 use super::super::route::{RESET_BEFORE_REQUEST, Shape, shape};
 use super::super::target::Part;
 use super::super::wire;
 use super::http::{self, Routes, Side};
 use super::tcp;
+use crate::kinds::sidecar::UNIX;
 
 /// Retries on the way to the pod (Istio).
 const INBOUND_RETRIES: u32 = 2;
@@ -30,13 +31,23 @@ pub(super) fn build(ctx: &Context<'_>) -> Vec<listener::Listener> {
 }
 
 fn one(ctx: &Context<'_>, ip: &str, inbound: &InboundPort<'_>) -> Option<listener::Listener> {
-    let (service, port) = inbound.services.first()?;
+    let ip = match inbound.ingress.and_then(|ingress| ingress.bind.as_ref()) {
+        Some(bind) if bind.starts_with(UNIX) => {
+            ctx.not_yet("a Unix socket in ingress.bind", "nothing listens there", bind.span);
+            return None;
+        }
+        Some(bind) if !bind.is_empty() => bind.as_str(),
+        _ => ip,
+    };
+    if let Some(tls) = inbound.ingress.and_then(|ingress| ingress.tls.as_ref()) {
+        ctx.has_or_says(Part::DownstreamTls, "ingress.tls", "the port takes plain connections", tls.span);
+    }
     let name = format!("{ip}_{}", inbound.target);
     let mut built = super::base(name.clone(), ip, inbound.target, TrafficDirection::Inbound);
     let cluster = inbound_name(inbound.target);
-    let filters = match shape(ctx, port.protocol) {
+    let filters = match shape(ctx, inbound.protocol) {
         Shape::Http | Shape::Detected => {
-            let routes = Routes::Inline(Box::new(routes(&cluster, service, port)));
+            let routes = Routes::Inline(Box::new(routes(&cluster, inbound)));
             vec![http::manager(ctx, Side::Inbound, &format!("inbound_{name}"), routes)]
         }
         Shape::Tls | Shape::Tcp => tcp::plain(ctx, &cluster),
@@ -47,14 +58,14 @@ fn one(ctx: &Context<'_>, ip: &str, inbound: &InboundPort<'_>) -> Option<listene
 }
 
 /// All requests to the pod, without a time limit.
-fn routes(cluster: &str, service: &Service, port: &Port) -> route::RouteConfiguration {
+fn routes(cluster: &str, inbound: &InboundPort<'_>) -> route::RouteConfiguration {
     let forever = route::route_action::MaxStreamDuration {
         max_stream_duration: Some(pb::Duration::default()),
         grpc_timeout_header_max: Some(pb::Duration::default()),
         ..route::route_action::MaxStreamDuration::default()
     };
     // A gRPC call may have been seen by the application when its stream is reset.
-    let retry = (port.protocol != super::super::protocol::Protocol::Grpc).then(|| route::RetryPolicy {
+    let retry = (inbound.protocol != Protocol::Grpc).then(|| route::RetryPolicy {
         retry_on: RESET_BEFORE_REQUEST.to_owned(),
         num_retries: Some(wire::u32v(INBOUND_RETRIES)),
         ..route::RetryPolicy::default()
@@ -73,7 +84,7 @@ fn routes(cluster: &str, service: &Service, port: &Port) -> route::RouteConfigur
             ..route::RouteMatch::default()
         }),
         decorator: Some(route::Decorator {
-            operation: format!("{}:{}/*", service.hostname, port.number),
+            operation: format!("{}:{}/*", inbound.host, inbound.number),
             propagate: None,
         }),
         action: Some(route::route::Action::Route(action)),
@@ -82,7 +93,7 @@ fn routes(cluster: &str, service: &Service, port: &Port) -> route::RouteConfigur
     route::RouteConfiguration {
         name: cluster.to_owned(),
         virtual_hosts: vec![route::VirtualHost {
-            name: format!("inbound|http|{}", port.number),
+            name: format!("inbound|http|{}", inbound.number),
             domains: vec!["*".to_owned()],
             routes: vec![all],
             ..route::VirtualHost::default()

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod gateway;
+mod handed;
 mod http;
 mod inbound;
 mod outbound;

@@ -6,11 +6,12 @@ use weir_proto::envoy::extensions::filters::network::tcp_proxy::v3 as proxy;
 use weir_proto::envoy::r#type::v3 as kind;
 use weir_proto::google::protobuf as pb;
 
-use super::super::cluster::outbound_name;
+use super::super::cluster::{BLACK_HOLE, outbound_name};
 use super::super::context::Context;
 use super::super::policy::Policy;
 use super::super::registry::{Port, Service};
 use super::super::route::source_applies;
+use super::super::scope::Egress;
 use super::super::target::Part;
 use super::super::virtual_services::{MESH, VirtualService, gateway_names};
 use super::super::wire;
@@ -32,6 +33,11 @@ impl Way {
     }
 }
 
+/// Connections that no service is for.
+pub(super) fn unknown(ctx: &Context<'_>) -> Vec<listener::Filter> {
+    plain(ctx, ctx.scope.unknown.as_deref().unwrap_or(BLACK_HOLE))
+}
+
 /// To one cluster that no policy speaks of.
 pub(super) fn plain(ctx: &Context<'_>, cluster: &str) -> Vec<listener::Filter> {
     filters(
@@ -51,9 +57,9 @@ fn filters(ctx: &Context<'_>, mut config: proxy::TcpProxy) -> Vec<listener::Filt
 }
 
 /// The way to a service port: by the first TCP rule of a VirtualService that applies, else to the service.
-pub(super) fn to_service(ctx: &Context<'_>, service: &Service, port: &Port) -> Way {
+pub(super) fn to_service<'w>(ctx: &Context<'w>, egress: &Egress<'w>, service: &Service, port: &Port) -> Way {
     let place = Place { gateway: MESH, port: port.number };
-    for from in ctx.virtual_services.bound_to(MESH, &ctx.node.namespace) {
+    for from in ctx.rules_of(egress) {
         if !from.hosts.iter().any(|(host, _)| crate::world::host_covers(host, &service.hostname)) {
             continue;
         }

@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod pods;
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use super::protocol::Protocol;
 use crate::yaml::Span;
@@ -182,7 +183,7 @@ impl Service {
 /// All services, found by host name.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Registry {
-    services: Vec<Service>,
+    services: Vec<Rc<Service>>,
 }
 
 impl Registry {
@@ -191,22 +192,31 @@ impl Registry {
         services.sort_by(|a, b| a.hostname.cmp(&b.hostname).then_with(|| a.namespace.cmp(&b.namespace)));
         services
             .dedup_by(|later, first| later.hostname == first.hostname && later.namespace == first.namespace);
-        Self { services }
+        Self { services: services.into_iter().map(Rc::new).collect() }
     }
 
-    /// The services that `namespace` sees by host name, as positions in [`Registry::all`]: one per host name, its
-    /// own before others.
-    pub(crate) fn visible(&self, namespace: &str) -> BTreeMap<String, usize> {
-        let mut visible: BTreeMap<String, usize> = BTreeMap::new();
-        for (index, service) in self.services.iter().enumerate() {
-            if !service.visibility.shows(namespace) {
-                continue;
-            }
+    /// The services that `namespace` sees and `import` takes, by host name: one for each, its own before others.
+    pub(crate) fn visible(
+        &self,
+        namespace: &str,
+        import: impl Fn(&Rc<Service>) -> Option<Rc<Service>>,
+    ) -> BTreeMap<String, Rc<Service>> {
+        let mut visible: BTreeMap<String, Rc<Service>> = BTreeMap::new();
+        let shown = self.services.iter().filter(|service| service.visibility.shows(namespace));
+        for service in shown.filter_map(import) {
             if service.namespace == namespace || !visible.contains_key(&service.hostname) {
-                visible.insert(service.hostname.clone(), index);
+                visible.insert(service.hostname.clone(), service);
             }
         }
         visible
+    }
+
+    /// The services of a host name, in the order of their namespaces.
+    pub(crate) fn of_host(&self, host: &str) -> &[Rc<Service>] {
+        let first = self.services.partition_point(|service| service.hostname.as_str() < host);
+        let rest = self.services.get(first..).unwrap_or_default();
+        let count = rest.partition_point(|service| service.hostname == host);
+        rest.get(..count).unwrap_or_default()
     }
 
     /// Host names that stand for a service -> its own.
@@ -215,15 +225,15 @@ impl Registry {
             let name = service.hostname.clone();
             service.aliases.clone().into_iter().map(move |alias| (alias, name.clone()))
         };
-        self.services.iter().flat_map(of).collect()
+        self.services.iter().map(Rc::as_ref).flat_map(of).collect()
     }
 
     /// Keeps those that a condition holds for.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Service) -> bool) {
-        self.services.retain(keep);
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&Service) -> bool) {
+        self.services.retain(|service| keep(service));
     }
 
-    pub(crate) fn all(&self) -> &[Service] {
+    pub(crate) fn all(&self) -> &[Rc<Service>] {
         &self.services
     }
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use weir_proto::envoy::config::route::v3 as route;
 
-use super::super::cluster::{PASSTHROUGH, outbound_name};
+use super::super::cluster::outbound_name;
 use super::super::context::Context;
 use super::super::host::by_specificity;
 use super::super::protocol::Protocol;
 use super::super::registry::{Port, Service};
+use super::super::scope::Egress;
 use super::super::target::Part;
 use super::super::virtual_services::{MESH, VirtualService};
 use super::rule::{self, Place};
@@ -47,47 +48,62 @@ pub(crate) fn shape(ctx: &Context<'_>, protocol: Protocol) -> Shape {
 }
 
 pub(super) fn build(ctx: &Context<'_>) -> Vec<route::RouteConfiguration> {
-    let services = ctx.services();
     let mut ports = BTreeSet::new();
-    let mut built = Vec::new();
-    for service in &services {
-        for port in &service.ports {
-            match shape(ctx, port.protocol) {
-                Shape::Http => {
-                    ports.insert(port.number);
+    let mut built: BTreeMap<String, route::RouteConfiguration> = BTreeMap::new();
+    for egress in &ctx.scope.egress {
+        for service in egress.services() {
+            for port in &service.ports {
+                match shape(ctx, port.protocol) {
+                    Shape::Http => {
+                        ports.insert(port.number);
+                    }
+                    // A service with an address of its own is found by it; others share the port with HTTP services.
+                    Shape::Detected if has_address(ctx, egress, service) => {
+                        let one = of_detected(ctx, egress, service, port);
+                        built.extend(one.map(|one| (one.name.clone(), one)));
+                    }
+                    Shape::Detected => {
+                        ports.insert(port.number);
+                    }
+                    Shape::Tls | Shape::Tcp | Shape::Skipped => {}
                 }
-                // A service with an address of its own is found by it; others share the port with HTTP services.
-                Shape::Detected if service.vips().next().is_some() => {
-                    built.extend(of_detected(ctx, service, port));
-                }
-                Shape::Detected => {
-                    ports.insert(port.number);
-                }
-                Shape::Tls | Shape::Tcp | Shape::Skipped => {}
             }
         }
     }
     for port in ports {
-        let mut hosts = virtual_hosts(ctx, port, &services);
+        let Some(egress) = ctx.scope.egress_of(port) else { continue };
+        let services: Vec<&Service> = egress.services().collect();
+        let mut hosts = virtual_hosts(ctx, egress, port, &services);
         hosts.sort_by(|a, b| a.name.cmp(&b.name));
         hosts.push(catch_all(ctx));
-        built.push(super::configuration(&port.to_string(), hosts));
+        built.insert(port.to_string(), super::configuration(&port.to_string(), hosts));
     }
-    built
+    built.into_values().collect()
+}
+
+/// Whether a listener of its own is found by address.
+fn has_address(ctx: &Context<'_>, egress: &Egress<'_>, service: &Service) -> bool {
+    egress.bind().is_some() || egress.is_bound(ctx.node) || service.vips().next().is_some()
 }
 
 /// One service by itself: whatever name it is asked by.
-fn of_detected(ctx: &Context<'_>, service: &Service, port: &Port) -> Option<route::RouteConfiguration> {
+fn of_detected<'w>(
+    ctx: &Context<'w>,
+    egress: &Egress<'w>,
+    service: &Service,
+    port: &Port,
+) -> Option<route::RouteConfiguration> {
     let name = format!("{}:{}", service.hostname, port.number);
-    let mut own = virtual_hosts(ctx, port.number, &[service]).into_iter().find(|host| host.name == name)?;
+    let mut own =
+        virtual_hosts(ctx, egress, port.number, &[service]).into_iter().find(|host| host.name == name)?;
     own.domains = vec!["*".to_owned()];
     Some(super::configuration(&name, vec![own]))
 }
 
-/// What is not known passes through.
+/// What is not known passes through, where the Sidecar does not refuse it.
 fn catch_all(ctx: &Context<'_>) -> route::VirtualHost {
-    if ctx.target.has(Part::Interception) {
-        let passes = super::everything("allow_any", PASSTHROUGH);
+    if let Some(unknown) = ctx.scope.unknown.as_deref().filter(|_| ctx.target.has(Part::Interception)) {
+        let passes = super::everything("allow_any", unknown);
         return super::virtual_host("allow_any".to_owned(), vec!["*".to_owned()], vec![passes]);
     }
     // Without interception the address that the client wanted is the proxy's own: there is nowhere to go.
@@ -104,7 +120,12 @@ fn catch_all(ctx: &Context<'_>) -> route::VirtualHost {
 }
 
 /// The virtual hosts of a port: what VirtualServices say first, then the services that none speaks of.
-fn virtual_hosts(ctx: &Context<'_>, port: u32, services: &[&Service]) -> Vec<route::VirtualHost> {
+fn virtual_hosts<'w>(
+    ctx: &Context<'w>,
+    egress: &Egress<'w>,
+    port: u32,
+    services: &[&Service],
+) -> Vec<route::VirtualHost> {
     let here: BTreeMap<&str, &Service> = services
         .iter()
         .filter(|service| {
@@ -114,7 +135,7 @@ fn virtual_hosts(ctx: &Context<'_>, port: u32, services: &[&Service]) -> Vec<rou
         })
         .map(|service| (service.hostname.as_str(), *service))
         .collect();
-    let rules = ctx.virtual_services.bound_to(MESH, &ctx.node.namespace);
+    let rules = ctx.rules_of(egress);
     let mut list = List { ctx, port, here: &here, taken: BTreeSet::new(), hosts: Vec::new() };
     for one in &rules {
         let (known, unknown) = split(one, &rules, &here);
