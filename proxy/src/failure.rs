@@ -238,6 +238,8 @@ failures! {
     UpgradeFailed = 403, "", None, "upgrade_failed";
     /// HTTP/1.0 without `accept_http_10`.
     LowVersion = 426, "Upgrade Required", Some(Flag::DPE), "low_version";
+    /// The configuration of a filter has not come (ECDS).
+    FilterConfigNotFound = 500, "", Some(Flag::NFCF), "";
     /// A request body over the buffer limit of a filter that buffers.
     PayloadTooLarge = 413, "Payload Too Large", None, "request_payload_too_large";
     /// The fault filter's abort; its status comes from the filter.

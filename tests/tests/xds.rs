@@ -13,7 +13,7 @@ use weir_tests::plane::{Plane, any, assignment, cluster, route};
 use weir_tests::reload::backend;
 use weir_tests::restart::{Client, Ended};
 use weir_tests::suite::Suite;
-use weir_tests::xds::{Bench, MODES, Mode, WITHIN, bad, eds, files, last_good, own};
+use weir_tests::xds::{Bench, MODES, Mode, WITHIN, around, bad, eds, files, last_good, own};
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 
 /// The control plane comes after the proxy; the first resources bring readiness.
@@ -271,6 +271,9 @@ fn main() -> ExitCode {
             if mode.apart && !matches!(name, "absent" | "removals") {
                 continue;
             }
+            suite.case(&format!("{mode_name}/{name}"), || case(mode));
+        }
+        for (name, case) in around::CASES {
             suite.case(&format!("{mode_name}/{name}"), || case(mode));
         }
         if mode.apart {

@@ -27,6 +27,7 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("static_clusters", "ClustersConfigDump.StaticCluster", &["cluster", "name"]),
     ("dynamic_active_clusters", "ClustersConfigDump.DynamicCluster", &["cluster", "name"]),
     ("dynamic_warming_clusters", "ClustersConfigDump.DynamicCluster", &["cluster", "name"]),
+    ("ecds_filters", "EcdsConfigDump.EcdsFilterConfig", &["ecds_filter", "name"]),
     (
         "static_endpoint_configs",
         "EndpointsConfigDump.StaticEndpointConfig",

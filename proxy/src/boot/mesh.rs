@@ -190,6 +190,7 @@ fn update(compiled: &Compiled, in_force: &mut Names, version: u64) -> Update {
         ),
         listeners: change(listeners, compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
         routes: change(routes, compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
+        ..Update::default()
     }
 }
 

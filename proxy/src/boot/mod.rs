@@ -18,7 +18,7 @@ use crate::control::{Control, Start, StateDir, validate};
 use crate::live::{drain, limit};
 use crate::model::snapshot::Published;
 use crate::observe::metrics::{Cells, Registry, Source};
-use crate::observe::stats::{runtime, server};
+use crate::observe::stats::server;
 use crate::upstream::stats::LiveStats;
 use crate::upstream::watch;
 use anyhow::{Context, anyhow};
@@ -89,7 +89,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;
-    let _server = counted(&view, started, unknown);
+    let _server = counted(started, unknown);
     tracing::info!(workers, "serving");
     weir_sys::give_back_memory();
     shutdown.wait()
@@ -124,25 +124,15 @@ fn serve_admin(address: &Address, view: Arc<View>, flags: &Flags) -> anyhow::Res
     Ok(admin)
 }
 
-/// The statistics of the process and of its runtime values that do not change once it serves.
-fn counted(view: &View, started: Instant, unknown: u64) -> [Cells; 2] {
+/// The statistics of the process that do not change once it serves.
+fn counted(started: Instant, unknown: u64) -> Cells {
     let server = Registry::global().cells(&server::SCHEMA, "server.");
     server.add(server::STATIC_UNKNOWN_FIELDS, unknown);
     let took = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     server.record(server::INITIALIZATION_TIME_MS, took);
     server.gauge_set(server::HOT_RESTART_EPOCH, 0);
     server.gauge_set(server::PARENT_CONNECTIONS, 0);
-    let values = Registry::global().cells(&runtime::SCHEMA, "runtime.");
-    let shown = admin::AdminState::runtime(view);
-    let count = |field: &str| match shown.get(field) {
-        Some(serde_json::Value::Array(all)) => all.len() as u64,
-        Some(serde_json::Value::Object(all)) => all.len() as u64,
-        _ => 0,
-    };
-    values.inc(runtime::LOAD_SUCCESS);
-    values.gauge_set(runtime::NUM_KEYS, count("entries"));
-    values.gauge_set(runtime::NUM_LAYERS, count("layers"));
-    [server, values]
+    server
 }
 
 /// The thread that gives ejected hosts back, and the live clusters' own statistics.

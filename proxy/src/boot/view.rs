@@ -162,13 +162,15 @@ impl AdminState for View {
 
     fn runtime(&self) -> Value {
         let snapshot = self.published.load();
-        // The layers are flattened when they are read.
-        let layers: &[&str] = if snapshot.runtime.is_empty() { &[] } else { &["static"] };
-        let entries = snapshot
-            .runtime
-            .iter()
-            .map(|(key, value)| (key.to_string(), json!({"final_value": value, "layer_values": [value]})));
-        json!({"layers": layers, "entries": Value::Object(entries.collect())})
+        let layers = snapshot.runtime.layers();
+        let entries = snapshot.runtime.iter().map(|(key, value)| {
+            let each =
+                layers.iter().map(|layer| layer.values.get(key).map(|value| &**value).unwrap_or_default());
+            let each: Vec<&str> = each.collect();
+            (key.to_owned(), json!({"final_value": value, "layer_values": each}))
+        });
+        let names: Vec<&str> = layers.iter().map(|layer| &*layer.name).collect();
+        json!({"layers": names, "entries": Value::Object(entries.collect())})
     }
 
     fn last_good(&self) -> Value {

@@ -32,7 +32,7 @@ struct Section {
     field: &'static str,
 }
 
-const SECTIONS: [Section; 4] = [
+const SECTIONS: [Section; 6] = [
     Section {
         kind: Kind::Cluster,
         type_name: "envoy.admin.v3.ClustersConfigDump",
@@ -40,6 +40,14 @@ const SECTIONS: [Section; 4] = [
         dynamic: "dynamic_active_clusters",
         warming: "dynamic_warming_clusters",
         field: "cluster",
+    },
+    Section {
+        kind: Kind::Extension,
+        type_name: "envoy.admin.v3.EcdsConfigDump",
+        fixed: "ecds_filters",
+        dynamic: "ecds_filters",
+        warming: "ecds_filters",
+        field: "ecds_filter",
     },
     Section {
         kind: Kind::Endpoints,
@@ -64,6 +72,14 @@ const SECTIONS: [Section; 4] = [
         dynamic: "dynamic_route_configs",
         warming: "dynamic_route_configs",
         field: "route_config",
+    },
+    Section {
+        kind: Kind::Secret,
+        type_name: "envoy.admin.v3.SecretsConfigDump",
+        fixed: "static_secrets",
+        dynamic: "dynamic_active_secrets",
+        warming: "dynamic_warming_secrets",
+        field: "secret",
     },
 ];
 
@@ -93,14 +109,25 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
             // There are none, but tools look for the section.
             configs.push(json!({ "@type": any::type_url("envoy.admin.v3.ScopedRoutesConfigDump") }));
         }
+        let empty = state.extensions.kept.is_empty() && state.extensions.refused.is_empty();
+        if section.kind == Kind::Extension && empty {
+            continue;
+        }
         configs.push(match section.kind {
             Kind::Cluster => printer.section(section, &state.clusters, waiting),
             Kind::Endpoints => printer.section(section, &state.endpoints, waiting),
             Kind::Listener => printer.section(section, &state.listeners, waiting),
             Kind::Route => printer.section(section, &state.routes, waiting),
+            Kind::Extension => printer.section(section, &state.extensions, waiting),
+            Kind::Secret => {
+                let mut out = printer.section(section, &state.secrets, waiting);
+                printer.awaited(&mut out, section, state);
+                out
+            }
+            // Shown by `/runtime`.
+            Kind::Runtime => continue,
         });
     }
-    configs.push(json!({ "@type": any::type_url("envoy.admin.v3.SecretsConfigDump") }));
     match &options.resource {
         None => json!({ "configs": configs }),
         Some(part) => only(&configs, part),
@@ -144,7 +171,7 @@ impl Printer {
         for (name, kept) in table.sorted().into_iter().filter(|(name, _)| self.wanted(name)) {
             let warming = waiting.contains(&(section.kind, name.clone()));
             let (part, value) = match (kept.fixed, warming) {
-                (true, _) => (section.fixed, self.fixed(section, kept)),
+                (true, _) => (section.fixed, self.fixed(section, name, kept)),
                 (false, true) => (section.warming, self.dynamic(section, name, Some((kept, true)), None)),
                 (false, false) => {
                     let refused = table.refused.get(name);
@@ -165,8 +192,24 @@ impl Printer {
         Value::Object(out)
     }
 
-    fn fixed<T>(&self, section: &Section, kept: &Kept<T>) -> Value {
-        json!({ section.field: self.resource(section.kind, &kept.body), "last_updated": timestamp(kept.since) })
+    /// Secrets that are wanted and have never come.
+    fn awaited(&self, out: &mut Value, section: &Section, state: &State) {
+        let wanted = state.wants.now.all(Kind::Secret).into_iter();
+        let wanted = wanted.filter(|name| self.wanted(name) && !state.secrets.has(name));
+        let list: Vec<Value> = wanted
+            .map(|name| json!({ "name": &*name, "version_info": "uninitialized", "secret": { "@type": any::type_url(Kind::Secret.type_name()), "name": &*name } }))
+            .collect();
+        if !list.is_empty() {
+            out[section.warming] = list.into();
+        }
+    }
+
+    fn fixed<T>(&self, section: &Section, name: &str, kept: &Kept<T>) -> Value {
+        let mut out = json!({ section.field: self.resource(section.kind, &kept.body), "last_updated": timestamp(kept.since) });
+        if section.kind == Kind::Secret {
+            out["name"] = name.into();
+        }
+        out
     }
 
     fn dynamic<T>(
@@ -192,6 +235,10 @@ impl Printer {
                     out.insert(part.into(), state.into());
                 }
                 out
+            }
+            Kind::Secret => {
+                state.insert("name".into(), name.into());
+                state
             }
             _ => state,
         };

@@ -200,9 +200,14 @@ impl State {
                         gaps.open(Kind::Route, name, *fetch, now);
                     }
                 }
+                for Pushed { name, fetch, .. } in awaited(listener) {
+                    if !self.extensions.has(name) {
+                        gaps.open(Kind::Extension, name, *fetch, now);
+                    }
+                }
                 unknown.extend(clusters_of(listener));
             }
-            Kind::Endpoints => {}
+            Kind::Endpoints | Kind::Secret | Kind::Extension | Kind::Runtime => {}
         }
         // Without a source of clusters none will come.
         let may_come = self.settings.dynamic.clusters.is_some();
@@ -223,10 +228,13 @@ impl State {
             }
             Kind::Listener => self.listeners.get(name).is_none_or(|listener| {
                 let there = |name: &Name| force.routes.contains_key(name);
+                let come = |name: &Name| self.extensions.has(name);
                 routes_of(listener).all(|route| force.settled(Kind::Route, &route.name, there(&route.name)))
+                    && awaited(listener).all(|f| force.settled(Kind::Extension, &f.name, come(&f.name)))
                     && force.have_clusters(clusters_of(listener))
             }),
-            Kind::Endpoints => true,
+            Kind::Runtime => !force.gaps.waits(Kind::Runtime, name),
+            Kind::Endpoints | Kind::Secret | Kind::Extension => true,
         }
     }
 
@@ -240,7 +248,7 @@ impl State {
                 self.enforce(kind, name, pending);
             }
         }
-        for wanted in [Kind::Cluster, Kind::Route, Kind::Listener] {
+        for wanted in [Kind::Runtime, Kind::Cluster, Kind::Route, Kind::Listener] {
             let waiting = self.force.waiting.iter().filter(|(kind, _)| *kind == wanted);
             let ready: Vec<Name> = waiting
                 .filter(|(kind, name)| self.is_ready(*kind, name))
@@ -280,7 +288,7 @@ impl State {
                     pending.handed.extend(batch.handed);
                 }
             }
-            Kind::Endpoints => {}
+            Kind::Endpoints | Kind::Secret | Kind::Extension | Kind::Runtime => {}
         }
         force.waiting.remove(&(kind, name));
     }
@@ -385,6 +393,11 @@ pub(super) fn routes_of(listener: &Listener) -> impl Iterator<Item = &Pushed> {
         },
         Terminal::Tcp(_) => None,
     })
+}
+
+/// Configurations of filters that a listener does not serve without.
+fn awaited(listener: &Listener) -> impl Iterator<Item = &Pushed> {
+    listener.discovered.iter().filter(|filter| filter.awaited).map(|filter| &filter.pushed)
 }
 
 /// Clusters that a listener names itself.

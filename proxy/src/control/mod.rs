@@ -17,6 +17,7 @@
 //! | `state`, `store` | what is in force, and the bytes it came from |
 //! | `stats` | how many of what are in force |
 //! | `subscriptions` | statistics of what control planes send |
+//! | `surroundings` | what other resources are compiled with: secrets, filters' configurations, runtime layers |
 //! | `thread` | the thread and its handle |
 //! | `update` | what a source brings |
 //! | `workers` | the workers' port |
@@ -35,6 +36,7 @@ mod state;
 mod stats;
 mod store;
 mod subscriptions;
+mod surroundings;
 mod thread;
 mod update;
 mod workers;

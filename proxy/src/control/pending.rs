@@ -32,10 +32,10 @@ impl Pending {
         self.judge(kind, name, Ok(if replaces { Outcome::Changed } else { Outcome::Added }));
     }
 
+    /// Clusters, listeners and route configurations are parts of the snapshot, the rest is not.
     pub(super) fn judge(&mut self, kind: Kind, name: Name, result: Result<Outcome, Vec<CompileError>>) {
         match result {
-            // Endpoints are no part of the snapshot.
-            _ if kind == Kind::Endpoints => {}
+            _ if !matches!(kind, Kind::Cluster | Kind::Listener | Kind::Route) => {}
             Ok(Outcome::Added | Outcome::Changed) => self.accepted.push((kind, name.clone())),
             Ok(Outcome::Removed) => self.publish = true,
             Ok(Outcome::Unchanged) | Err(_) => {}

@@ -1,6 +1,7 @@
 //! The single writer: applies updates, keeps what is refused out.
 
 use super::compile::bootstrap::Settings;
+use super::compile::secret::Secret;
 use super::compile::{Cx, cluster, endpoints, listener, route_config};
 use super::dns::Names;
 use super::force::{Force, has_names};
@@ -9,7 +10,7 @@ use super::last_good::LastGood;
 use super::pending::Pending;
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
-use super::store::{Judged, Table};
+use super::store::{HasTable, Judged, Table};
 use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
 use super::workers::Workers;
 use crate::base::Name;
@@ -19,6 +20,7 @@ use crate::live;
 use crate::model::cluster::Cluster;
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
+use crate::model::runtime::Values;
 use crate::model::snapshot::Published;
 use prost::Message;
 use std::collections::HashSet;
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tokio::sync::watch;
+use weir_proto::google::protobuf::Any;
 
 /// Everything that `control` keeps.
 pub(super) struct State {
@@ -35,6 +38,10 @@ pub(super) struct State {
     pub(super) endpoints: Table<Judged>,
     pub(super) listeners: Table<Arc<Listener>>,
     pub(super) routes: Table<Arc<RouteConfig>>,
+    /// Of secrets the bytes alone are kept: this release makes no TLS.
+    pub(super) secrets: Table<Secret>,
+    pub(super) extensions: Table<Arc<Any>>,
+    pub(super) runtimes: Table<Values>,
     /// What of them is in force.
     pub(super) force: Force,
     /// What is wanted by name.
@@ -71,6 +78,9 @@ impl State {
             endpoints: Table::default(),
             listeners: Table::default(),
             routes: Table::default(),
+            secrets: Table::default(),
+            extensions: Table::default(),
+            runtimes: Table::default(),
             force: Force::default(),
             wants: Wants::default(),
             interest: watch::Sender::default(),
@@ -90,6 +100,7 @@ impl State {
         // What the bootstrap names may come from a source.
         let mut pending = Pending { waits: true, ..Pending::default() };
         self.take(update, true, &mut pending);
+        self.await_layers(Instant::now());
         let refused = pending.verdicts.iter().filter_map(|verdict| verdict.result.as_ref().err());
         let mut errors: Vec<CompileError> = refused.flatten().cloned().collect();
         errors.extend(super::xds::judge(&self.settings.dynamic, self));
@@ -122,20 +133,27 @@ impl State {
 
     /// Judges every resource of an update; nothing comes into force.
     fn take(&mut self, update: Update, fixed: bool, pending: &mut Pending) {
-        let Update { version, sent: _, later: _, clusters, endpoints, listeners, routes } = update;
-        let version = Name::from(version);
+        let version = Name::from(&*update.version);
         let origin = Origin { version: &version, fixed };
-        let changes = [&clusters, &endpoints, &listeners, &routes];
-        for (kind, change) in Kind::ALL.into_iter().zip(changes) {
+        for kind in Kind::ALL {
+            let change = update.of(kind);
             for (name, why) in &change.refused {
                 pending.judge(kind, name.clone(), Err(unread(why)));
             }
+            self.give_up(kind, &change.missing, pending);
         }
-        self.give_up(Kind::Endpoints, &endpoints.missing, pending);
-        self.give_up(Kind::Route, &routes.missing, pending);
+        let Update { clusters, endpoints, listeners, routes, secrets, mut extensions, mut runtimes, .. } =
+            update;
+        // What there is no more of these two serves no longer, as in Envoy.
+        for change in [&mut extensions, &mut runtimes] {
+            change.removed.append(&mut change.missing);
+        }
+        self.apply_runtimes(runtimes, &origin, pending);
+        self.apply_secrets(secrets, &origin, pending);
         self.apply_clusters(clusters, &origin, pending);
         self.apply_endpoints(endpoints, &origin, pending);
         self.apply_routes(routes, &origin, pending);
+        self.apply_extensions(extensions, &origin, pending);
         self.apply_listeners(listeners, &origin, pending);
         self.sockets.settle();
         for verdict in &pending.verdicts {
@@ -323,7 +341,7 @@ impl State {
     }
 
     /// Compiles the changed resources of one type; refused ones are judged here.
-    fn judge<T>(
+    pub(super) fn judge<T>(
         &mut self,
         kind: Kind,
         added: Vec<Resource>,
@@ -351,7 +369,9 @@ impl State {
                 continue;
             }
             let sink = Sink::new();
-            let value = self.compile_one(&sink, &resource, origin.fixed, &compile);
+            let around = Around { fixed: origin.fixed, trial: None };
+            let value =
+                self.compile_one(&sink, (&resource.place, &resource.name, &resource.body), &around, &compile);
             match sink.finish(value) {
                 Ok(value) => compiled.push((resource, value)),
                 Err(errors) => {
@@ -364,21 +384,29 @@ impl State {
         compiled
     }
 
-    fn compile_one<T>(
+    pub(super) fn compile_one<T>(
         &self,
         sink: &Sink,
-        resource: &Resource,
-        fixed: bool,
+        (place, name, body): (&str, &str, &[u8]),
+        around: &Around<'_>,
         compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<T>,
     ) -> Option<T> {
         // With a refused cluster the bootstrap is refused: its routes need not be told, too.
-        let refused = |name: &str| fixed && self.clusters.refused.contains_key(name);
+        let refused = |name: &str| around.fixed && self.clusters.refused.contains_key(name);
         let known = |name: &str| self.clusters.has(name) || refused(name);
         let live = |name: &Name| live::clusters().get_or_make(name);
         let mut cx = Cx::new(&self.settings.node, &self.settings.runtime, &known, &live);
         cx.default_source = self.settings.source;
         cx.resolvers = &self.settings.resolvers;
-        compile(&cx, &sink.root(&resource.place), &resource.name, &resource.body)
+        let fixed = |name: &str| self.secrets.fixed(name);
+        cx.known_secret = &fixed;
+        let extension = |name: &str| match around.trial {
+            Some((trial, config)) if trial == name => Some(config.clone()),
+            _ => self.extensions.get(name).cloned(),
+        };
+        cx.extension = &extension;
+        cx.trial = around.trial.map(|(name, _)| name);
+        compile(&cx, &sink.root(place), name, body)
     }
 
     /// Tells the thread that looks names up which clusters are in force; starts it for the first one with names.
@@ -429,38 +457,18 @@ impl State {
 }
 
 /// Where an update comes from.
-struct Origin<'a> {
-    version: &'a Name,
-    fixed: bool,
+pub(super) struct Origin<'a> {
+    pub(super) version: &'a Name,
+    pub(super) fixed: bool,
 }
 
-/// The table of a compiled type.
-trait HasTable<T> {
-    fn table(&mut self) -> &mut Table<T>;
-}
-
-impl HasTable<Arc<Cluster>> for State {
-    fn table(&mut self) -> &mut Table<Arc<Cluster>> {
-        &mut self.clusters
-    }
-}
-
-impl HasTable<Judged> for State {
-    fn table(&mut self) -> &mut Table<Judged> {
-        &mut self.endpoints
-    }
-}
-
-impl HasTable<Arc<Listener>> for State {
-    fn table(&mut self) -> &mut Table<Arc<Listener>> {
-        &mut self.listeners
-    }
-}
-
-impl HasTable<Arc<RouteConfig>> for State {
-    fn table(&mut self) -> &mut Table<Arc<RouteConfig>> {
-        &mut self.routes
-    }
+/// What a resource is compiled with.
+#[derive(Default)]
+pub(super) struct Around<'a> {
+    /// It is the bootstrap's.
+    pub(super) fixed: bool,
+    /// The configuration of a filter that is being judged.
+    pub(super) trial: Option<(&'a str, &'a Arc<Any>)>,
 }
 
 fn unread(why: &str) -> Vec<CompileError> {

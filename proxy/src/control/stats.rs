@@ -2,11 +2,12 @@
 
 use super::force::Force;
 use super::interest::Interest;
-use super::subscriptions::{CDS, Counted, LDS, Subscriptions, eds, rds};
+use super::subscriptions::{CDS, Counted, LDS, Subscriptions, eds};
 use super::update::{Kind, Outcome, Verdict};
 use crate::base::Name;
+use crate::model::runtime::Runtime;
 use crate::observe::metrics::{Cells, Registry};
-use crate::observe::stats::{cluster_manager, listener_manager};
+use crate::observe::stats::{cluster_manager, listener_manager, runtime as values};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub(super) struct Stats {
     clusters: Cells,
     listeners: Cells,
+    values: Cells,
     pub(super) subscriptions: Arc<Subscriptions>,
 }
 
@@ -23,6 +25,7 @@ impl Stats {
         Stats {
             clusters: registry.cells(&cluster_manager::SCHEMA, "cluster_manager."),
             listeners: registry.cells(&listener_manager::SCHEMA, "listener_manager."),
+            values: registry.cells(&values::SCHEMA, "runtime."),
             subscriptions: Subscriptions::new(),
         }
     }
@@ -43,7 +46,7 @@ impl Stats {
                 (Kind::Listener, Ok(Outcome::Changed)) => self.listeners.inc(lm::LISTENER_MODIFIED),
                 (Kind::Listener, Ok(Outcome::Removed)) => self.listeners.inc(lm::LISTENER_REMOVED),
                 (Kind::Cluster | Kind::Listener, Ok(Outcome::Unchanged) | Err(_)) => {}
-                (Kind::Endpoints | Kind::Route, _) => {}
+                (Kind::Endpoints | Kind::Route | Kind::Secret | Kind::Extension | Kind::Runtime, _) => {}
             }
         }
         self.clusters.gauge_set(cm::ACTIVE_CLUSTERS, clusters as u64);
@@ -57,6 +60,14 @@ impl Stats {
         };
         self.clusters.gauge_set(cluster_manager::WARMING_CLUSTERS, of(Kind::Cluster));
         self.listeners.gauge_set(listener_manager::TOTAL_LISTENERS_WARMING, of(Kind::Listener));
+    }
+
+    /// Runtime values are in force.
+    pub(super) fn runtime(&self, runtime: &Runtime) {
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        self.values.inc(values::LOAD_SUCCESS);
+        self.values.gauge_set(values::NUM_KEYS, count(runtime.len()));
+        self.values.gauge_set(values::NUM_LAYERS, count(runtime.layers().len()));
     }
 
     /// Is what the process starts with in force?
@@ -104,7 +115,7 @@ impl Stats {
             };
             match kind {
                 Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),
-                _ => interest.manager(name).into_iter().for_each(|manager| one(rds(manager, name))),
+                _ => interest.prefixes(kind, name).for_each(|prefix| one(prefix.to_string())),
             }
         }
     }
@@ -115,6 +126,6 @@ fn whole(kind: Kind) -> Option<&'static str> {
     match kind {
         Kind::Cluster => Some(CDS),
         Kind::Listener => Some(LDS),
-        Kind::Endpoints | Kind::Route => None,
+        Kind::Endpoints | Kind::Route | Kind::Secret | Kind::Extension | Kind::Runtime => None,
     }
 }

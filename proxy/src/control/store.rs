@@ -1,10 +1,18 @@
 //! What is kept of every resource: the bytes as received, what they compiled to, and what was refused since.
 
+use super::compile::secret::Secret;
+use super::state::State;
 use super::update::Resource;
 use crate::base::Name;
 use crate::base::ledger::CompileError;
+use crate::model::cluster::Cluster;
+use crate::model::listener::Listener;
+use crate::model::route::RouteConfig;
+use crate::model::runtime::Values;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::SystemTime;
+use weir_proto::google::protobuf::Any;
 
 /// A version that was refused.
 #[derive(Debug, Clone)]
@@ -84,6 +92,11 @@ impl<T> Table<T> {
         self.kept.insert(resource.name, kept).map(|before| before.value)
     }
 
+    /// The same version, compiled to something else; gives what it was compiled to before.
+    pub(super) fn replace(&mut self, name: &str, value: T) -> Option<T> {
+        self.kept.get_mut(name).map(|kept| std::mem::replace(&mut kept.value, value))
+    }
+
     /// Remembers a refused version; the one in force stays.
     pub(super) fn refuse(&mut self, resource: Resource, errors: &[CompileError], version: &Name) {
         let mut details = errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
@@ -123,4 +136,29 @@ impl<T> Table<T> {
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &T)> {
         self.kept.iter().map(|(name, kept)| (name, &kept.value))
     }
+}
+
+/// The table of a compiled type.
+pub(super) trait HasTable<T> {
+    fn table(&mut self) -> &mut Table<T>;
+}
+
+macro_rules! tables {
+    ($($field:ident: $type:ty,)+) => {
+        $(impl HasTable<$type> for State {
+            fn table(&mut self) -> &mut Table<$type> {
+                &mut self.$field
+            }
+        })+
+    };
+}
+
+tables! {
+    clusters: Arc<Cluster>,
+    endpoints: Judged,
+    listeners: Arc<Listener>,
+    routes: Arc<RouteConfig>,
+    secrets: Secret,
+    extensions: Arc<Any>,
+    runtimes: Values,
 }

@@ -1,6 +1,8 @@
 //! Statistics of subscriptions, under Envoy's names: `cluster_manager.cds.`, `listener_manager.lds.`,
-//! `cluster.<name>.` (EDS), `http.<prefix>.rds.<name>.`, and `control_plane.` of each stream.
+//! `cluster.<name>.` (EDS), `http.<prefix>.rds.<name>.`, `sds.<name>.`,
+//! `extension_config_discovery.<place>.<name>.`, `runtime.`, and `control_plane.` of each stream.
 
+use crate::model::pushed::Place;
 use crate::observe::metrics::{Registry, Snapshot, Source, sanitized};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +23,27 @@ pub(super) fn eds(cluster: &str) -> String {
 pub(super) fn rds(manager: &str, name: &str) -> String {
     format!("http.{}.rds.{}.", sanitized(manager), sanitized(name))
 }
+
+/// Prefix of a secret.
+pub(super) fn sds(name: &str) -> String {
+    format!("sds.{}.", sanitized(name))
+}
+
+/// Prefix of the configurations of filters.
+const ECDS: &str = "extension_config_discovery.";
+
+/// Prefix of the configuration of a filter.
+pub(super) fn ecds(place: Place, name: &str) -> String {
+    let place = match place {
+        Place::Http => "http_filter",
+        Place::Network => "network_filter",
+        Place::Listener => "tcp_listener_filter",
+    };
+    format!("{ECDS}{place}.{}.", sanitized(name))
+}
+
+/// Prefix of runtime layers: all share it.
+pub(super) const RTDS: &str = "runtime.";
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +74,10 @@ struct Counts {
 }
 
 impl Counts {
+    fn of(&self, what: Counted) -> u64 {
+        self.by_kind.get(what as usize).copied().unwrap_or_default()
+    }
+
     fn add(&mut self, what: Counted) {
         if let Some(count) = self.by_kind.get_mut(what as usize) {
             *count = count.wrapping_add(1);
@@ -144,6 +171,12 @@ impl Source for Subscriptions {
         for (prefix, counts) in &inner.subscriptions {
             for ((_, name), count) in NAMES.iter().zip(counts.by_kind) {
                 into.counter(&format!("{prefix}{name}"), count);
+            }
+            if prefix.starts_with(ECDS) {
+                let told = [(Counted::Success, "config_reload"), (Counted::Rejected, "config_fail")];
+                for (what, name) in told {
+                    into.counter(&format!("{prefix}{name}"), counts.of(what));
+                }
             }
             if counts.updated > 0 {
                 into.gauge(&format!("{prefix}update_time"), counts.updated);

@@ -84,6 +84,7 @@ fn started(text: &str) -> (Running, Arc<Published>, Arc<Recorded>) {
 }
 
 mod cold;
+mod surroundings;
 mod waiting;
 
 #[test]

@@ -125,7 +125,12 @@ fn static_update(bootstrap: &Bootstrap) -> Update {
             if message.name.is_empty() { unnamed.as_str() } else { message.name.as_str() }.into();
         Resource { place: place("listeners", i), ..Resource::new(name, message.encode_to_vec()) }
     });
+    let secrets = resources.secrets.iter().enumerate().map(|(i, message)| Resource {
+        place: place("secrets", i),
+        ..Resource::new(message.name.as_str(), message.encode_to_vec())
+    });
     Update {
+        secrets: Change { added: secrets.collect(), ..Change::default() },
         clusters: Change { added: clusters.collect(), ..Change::default() },
         listeners: Change { added: listeners.collect(), ..Change::default() },
         ..Update::default()

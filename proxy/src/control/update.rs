@@ -19,11 +19,25 @@ pub enum Kind {
     Listener,
     /// `envoy.config.route.v3.RouteConfiguration`
     Route,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret`
+    Secret,
+    /// `envoy.config.core.v3.TypedExtensionConfig`
+    Extension,
+    /// `envoy.service.runtime.v3.Runtime`
+    Runtime,
 }
 
 impl Kind {
     /// Every type, in the order in which updates are applied (make before break).
-    pub const ALL: [Kind; 4] = [Kind::Cluster, Kind::Endpoints, Kind::Listener, Kind::Route];
+    pub const ALL: [Kind; 7] = [
+        Kind::Runtime,
+        Kind::Secret,
+        Kind::Cluster,
+        Kind::Endpoints,
+        Kind::Route,
+        Kind::Extension,
+        Kind::Listener,
+    ];
 
     /// Full name of the message.
     pub const fn type_name(self) -> &'static str {
@@ -32,6 +46,9 @@ impl Kind {
             Kind::Endpoints => "envoy.config.endpoint.v3.ClusterLoadAssignment",
             Kind::Listener => "envoy.config.listener.v3.Listener",
             Kind::Route => "envoy.config.route.v3.RouteConfiguration",
+            Kind::Secret => "envoy.extensions.transport_sockets.tls.v3.Secret",
+            Kind::Extension => "envoy.config.core.v3.TypedExtensionConfig",
+            Kind::Runtime => "envoy.service.runtime.v3.Runtime",
         }
     }
 
@@ -48,6 +65,9 @@ impl fmt::Display for Kind {
             Kind::Endpoints => "endpoints",
             Kind::Listener => "listener",
             Kind::Route => "route configuration",
+            Kind::Secret => "secret",
+            Kind::Extension => "filter configuration",
+            Kind::Runtime => "runtime layer",
         })
     }
 }
@@ -104,12 +124,18 @@ pub struct Update {
     pub listeners: Change,
     /// Named route configurations.
     pub routes: Change,
+    /// Secrets.
+    pub secrets: Change,
+    /// Configurations of filters.
+    pub extensions: Change,
+    /// Runtime layers.
+    pub runtimes: Change,
 }
 
 impl Update {
     /// Bytes that it brings or sets free.
     pub fn size(&self) -> usize {
-        let all = [&self.clusters, &self.endpoints, &self.listeners, &self.routes];
+        let all = Kind::ALL.map(|kind| self.of(kind));
         let bodies = all.into_iter().flat_map(|change| &change.added).map(|resource| resource.body.len());
         let removed = all.into_iter().map(|change| change.removed.len().saturating_mul(REMOVED));
         bodies.chain(removed).fold(0, usize::saturating_add)
@@ -119,13 +145,34 @@ impl Update {
     pub fn sent(kind: Kind, version: &str, change: Change) -> Update {
         let mut update =
             Update { version: version.into(), sent: Some(kind), later: true, ..Update::default() };
-        *match kind {
-            Kind::Cluster => &mut update.clusters,
-            Kind::Endpoints => &mut update.endpoints,
-            Kind::Listener => &mut update.listeners,
-            Kind::Route => &mut update.routes,
-        } = change;
+        *update.of_mut(kind) = change;
         update
+    }
+
+    /// What it brings of a type.
+    pub fn of(&self, kind: Kind) -> &Change {
+        match kind {
+            Kind::Cluster => &self.clusters,
+            Kind::Endpoints => &self.endpoints,
+            Kind::Listener => &self.listeners,
+            Kind::Route => &self.routes,
+            Kind::Secret => &self.secrets,
+            Kind::Extension => &self.extensions,
+            Kind::Runtime => &self.runtimes,
+        }
+    }
+
+    /// What it brings of a type.
+    pub fn of_mut(&mut self, kind: Kind) -> &mut Change {
+        match kind {
+            Kind::Cluster => &mut self.clusters,
+            Kind::Endpoints => &mut self.endpoints,
+            Kind::Listener => &mut self.listeners,
+            Kind::Route => &mut self.routes,
+            Kind::Secret => &mut self.secrets,
+            Kind::Extension => &mut self.extensions,
+            Kind::Runtime => &mut self.runtimes,
+        }
     }
 }
 

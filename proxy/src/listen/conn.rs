@@ -191,6 +191,10 @@ fn chosen(accepted: Accepted, mut seen: Seen, local: Address) {
         Registry::global().cells(&tls_stat::SCHEMA, "weir.tls.").inc(tls_stat::NOT_AVAILABLE);
         return closed(&listener, facts, Flag::UF, TLS_NOT_AVAILABLE, &io, &read);
     }
+    if chain.incomplete {
+        hold.stats.all.inc(stat::NETWORK_EXTENSION_CONFIG_MISSING);
+        return closed(&listener, facts, Flag::NFCF, "", &io, &read);
+    }
     network::opened(&chain.filters);
     match &chain.terminal {
         Terminal::Http(manager) => {
@@ -268,6 +272,10 @@ async fn filters(io: &mut Io, listener: &Listener, seen: &mut Seen) -> Looked {
             // Inside TLS there is nothing to be seen.
             ListenerFilter::HttpInspector if seen.transport != "raw_buffer" => Looked::Passed,
             ListenerFilter::HttpInspector => inspect_http(io, seen).await,
+            ListenerFilter::Missing => {
+                stats(listener).all.inc(stat::EXTENSION_CONFIG_MISSING);
+                Looked::Refused
+            }
         };
         if !matches!(looked, Looked::Passed) {
             return looked;

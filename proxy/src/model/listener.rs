@@ -2,6 +2,7 @@
 
 use super::http::ConnectionManager;
 use super::plugin::PluginConfig;
+use super::pushed::Discovered;
 use super::transport::Tls;
 use crate::base::Name;
 use crate::base::addr::Address;
@@ -56,6 +57,8 @@ pub struct Listener {
     pub inbound: bool,
     /// Logs of connections that no chain takes.
     pub logs: Box<[Arc<AccessLog>]>,
+    /// Filters anywhere in it whose configurations a source brings.
+    pub discovered: Box<[Discovered]>,
 }
 
 /// TCP keepalive; none: the system's value.
@@ -99,6 +102,8 @@ pub enum ListenerFilter {
     },
     /// HTTP version of a first line.
     HttpInspector,
+    /// Its configuration has not come: connections that reach it are closed.
+    Missing,
 }
 
 /// A listener filter, and which connections it leaves alone.
@@ -184,6 +189,8 @@ pub struct FilterChain {
     pub tls: Option<Arc<Tls>>,
     /// Network filters before the terminal one.
     pub filters: Box<[PluginConfig]>,
+    /// The configuration of one of them has not come: connections are closed.
+    pub incomplete: bool,
     /// What it does with the connection.
     pub terminal: Terminal,
 }

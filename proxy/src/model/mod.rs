@@ -12,5 +12,6 @@ pub mod pushed;
 pub mod retry;
 pub mod route;
 pub mod route_action;
+pub mod runtime;
 pub mod snapshot;
 pub mod transport;

@@ -14,6 +14,8 @@ pub enum Source {
     Stream(Arc<[u8]>),
     /// A file.
     File(Arc<File>),
+    /// The bootstrap itself.
+    Bootstrap,
 }
 
 /// A file that holds resources.
@@ -34,4 +36,26 @@ pub struct Pushed {
     pub source: Source,
     /// How long it is waited for (`initial_fetch_timeout`, 15 s); none: for ever.
     pub fetch: Option<Duration>,
+}
+
+/// What kind of filter takes its configuration from a source (ECDS).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// A filter of a connection manager.
+    Http,
+    /// A network filter.
+    Network,
+    /// A listener filter.
+    Listener,
+}
+
+/// A filter whose configuration a source brings.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Discovered {
+    /// What it is.
+    pub place: Place,
+    /// Its configuration.
+    pub pushed: Pushed,
+    /// False: its default configuration serves until another one comes.
+    pub awaited: bool,
 }

@@ -4,6 +4,7 @@ pub use super::by_name::ByName;
 use super::cluster::Cluster;
 use super::listener::Listener;
 use super::route::RouteConfig;
+use super::runtime::Runtime;
 use crate::base::Name;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -27,8 +28,8 @@ pub struct Snapshot {
     pub routes: ByName<RouteConfig>,
     /// Clusters by name.
     pub clusters: ByName<Cluster>,
-    /// Runtime keys that the engine obeys (`weir.retry_as_envoy`, ...), as text.
-    pub runtime: HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>,
+    /// Runtime values.
+    pub runtime: Arc<Runtime>,
 }
 
 impl Snapshot {

@@ -1,6 +1,7 @@
 //! Transport sockets: what carries the bytes of a connection.
 
 use super::matcher::StringMatch;
+use super::pushed::Pushed;
 use crate::base::Name;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -14,10 +15,10 @@ pub struct Tls {
     pub suites: Box<[&'static str]>,
     /// Protocols to offer or to take, in order.
     pub alpn: Box<[Box<str>]>,
-    /// Names of own certificates that come as secrets.
-    pub certificates: Box<[Name]>,
-    /// Name of the trusted authorities that come as a secret.
-    pub authorities: Option<Name>,
+    /// Own certificates that come as secrets.
+    pub certificates: Box<[Pushed]>,
+    /// Trusted authorities that come as a secret.
+    pub authorities: Option<Pushed>,
     /// The peer's certificate must have one of these names; empty: any.
     pub peers: Box<[StringMatch]>,
     /// A peer whose certificate nobody vouches for is taken all the same.
@@ -26,6 +27,13 @@ pub struct Tls {
     pub server_name: Box<str>,
     /// A client must show a certificate (downstream).
     pub require_client_certificate: bool,
+}
+
+impl Tls {
+    /// The secrets that it takes by name.
+    pub fn secrets(&self) -> impl Iterator<Item = &Pushed> {
+        self.certificates.iter().chain(&self.authorities)
+    }
 }
 
 /// How connections to a host are made.
@@ -57,6 +65,14 @@ impl UpstreamSocket {
             UpstreamSocket::ProxyProtocol(_, inner) => inner.needs_tls(),
         }
     }
+
+    fn tls(&self) -> Option<&Tls> {
+        match self {
+            UpstreamSocket::Plain => None,
+            UpstreamSocket::Tls(tls) => Some(tls),
+            UpstreamSocket::ProxyProtocol(_, inner) => inner.tls(),
+        }
+    }
 }
 
 /// A socket for hosts whose metadata say so.
@@ -83,6 +99,12 @@ pub struct UpstreamSockets {
 const NAMESPACE: &str = "envoy.transport_socket_match";
 
 impl UpstreamSockets {
+    /// The secrets that they take by name.
+    pub fn secrets(&self) -> impl Iterator<Item = &Pushed> {
+        let all = self.matches.iter().map(|m| &m.socket).chain([&self.default]);
+        all.filter_map(UpstreamSocket::tls).flat_map(Tls::secrets)
+    }
+
     /// Does one of them tell the upstream where a connection comes from? Then connections are not shared by clients.
     pub fn tell_origin(&self) -> bool {
         let tells = |socket: &UpstreamSocket| matches!(socket, UpstreamSocket::ProxyProtocol(..));

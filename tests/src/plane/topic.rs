@@ -9,11 +9,14 @@ use weir_proto::envoy::service::discovery::v3::{
 use super::{Held, Told};
 
 /// Order in which types are sent.
-pub const ORDER: [&str; 4] = [
+pub const ORDER: [&str; 7] = [
+    "envoy.service.runtime.v3.Runtime",
     "envoy.config.cluster.v3.Cluster",
     "envoy.config.endpoint.v3.ClusterLoadAssignment",
     "envoy.config.listener.v3.Listener",
     "envoy.config.route.v3.RouteConfiguration",
+    "envoy.config.core.v3.TypedExtensionConfig",
+    "envoy.extensions.transport_sockets.tls.v3.Secret",
 ];
 
 /// What a client wants and has.

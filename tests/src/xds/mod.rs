@@ -1,5 +1,6 @@
 //! A proxy programmed by the control plane for tests: what the cases of the suite `xds` share, and those of a kind.
 
+pub mod around;
 pub mod files;
 pub mod last_good;
 pub mod own;

@@ -11,6 +11,7 @@ use crate::live;
 use crate::model::cluster::LocalAddresses;
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use weir_proto::envoy::config::bootstrap::v3 as proto;
 use weir_proto::envoy::config::bootstrap::v3::bootstrap::StaticResources;
 use weir_proto::envoy::config::core::v3 as core;
@@ -24,8 +25,8 @@ pub struct Settings {
     pub locality: [Box<str>; 3],
     /// Where the admin API listens.
     pub admin: Option<Address>,
-    /// Runtime layers, flattened; later layers win.
-    pub runtime: Runtime,
+    /// Runtime layers.
+    pub runtime: Arc<Runtime>,
     /// DNS resolvers of clusters without their own; the system's when empty.
     pub resolvers: Box<[SocketAddr]>,
     /// Source address of clusters without one of their own.
@@ -64,9 +65,7 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
             stats_eviction });
     let mut settings = Settings::default();
     if let Some(message) = static_resources {
-        let here = at.field("static_resources");
-        let StaticResources { listeners: _, clusters, secrets } = message;
-        here.refuse("secrets", !secrets.is_empty());
+        let StaticResources { listeners: _, clusters, secrets: _ } = message;
         settings.clusters = clusters.iter().map(|cluster| cluster.name.as_str().into()).collect();
     }
     if let Some(message) = node {
@@ -79,7 +78,8 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
     extensions::extensions(at, &message.bootstrap_extensions);
     extensions::sinks(at, &message.stats_sinks);
     if let Some(message) = layered_runtime {
-        settings.runtime = runtime::runtime(&at.field("layered_runtime"), message, &settings.node.cluster);
+        settings.runtime =
+            Arc::new(runtime::runtime(&at.field("layered_runtime"), message, &settings.node.cluster));
     }
     if let Some(message) = stats_config {
         let live = |name: &Name| live::clusters().get_or_make(name);

@@ -1,5 +1,6 @@
 //! Filter chains and their matches.
 
+use super::network_filters::Chain;
 use super::{Cx, address, network_filters, transport, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
@@ -29,8 +30,8 @@ pub fn chain(
         Some(message) => chain_match(&at.field("filter_chain_match"), message)?,
         None => ChainMatch::default(),
     };
-    let (filters, terminal) = found?;
-    Some(Arc::new(FilterChain { name: name.as_str().into(), matcher, tls, filters, terminal }))
+    let Chain { filters, terminal, incomplete } = found?;
+    Some(Arc::new(FilterChain { name: name.as_str().into(), matcher, tls, filters, incomplete, terminal }))
 }
 
 fn chain_match(at: &At<'_>, message: &proto::FilterChainMatch) -> Option<ChainMatch> {

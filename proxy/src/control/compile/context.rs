@@ -8,6 +8,7 @@ use crate::live::cluster::ClusterLive;
 use crate::model::matcher::{Fraction, HeaderMatch, StringMatch, full_match_regex};
 use crate::model::mutation::HeaderAdd;
 use crate::model::plugin::Compile;
+use crate::model::pushed::Discovered;
 use prost::Message;
 use regex::bytes::Regex;
 use std::cell::RefCell;
@@ -16,11 +17,10 @@ use std::sync::Arc;
 use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFeatureFlag, RuntimeFractionalPercent};
 use weir_proto::envoy::config::route::v3::HeaderMatcher;
 use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
+use weir_proto::google::protobuf::Any;
 
 pub use crate::model::plugin::Node;
-
-/// Runtime keys and their values as text, from the static layers.
-pub type Runtime = HashMap<Box<str>, Box<str>, foldhash::fast::RandomState>;
+pub use crate::model::runtime::Runtime;
 
 /// Context of one compilation.
 pub struct Cx<'a> {
@@ -36,6 +36,14 @@ pub struct Cx<'a> {
     pub default_source: Option<crate::model::cluster::LocalAddresses>,
     /// DNS resolvers of clusters without their own.
     pub resolvers: &'a [std::net::SocketAddr],
+    /// A filter's configuration that a source has brought (ECDS).
+    pub extension: &'a dyn Fn(&str) -> Option<Arc<Any>>,
+    /// Does the bootstrap have a secret of this name?
+    pub known_secret: &'a dyn Fn(&str) -> bool,
+    /// The one of them that is being judged.
+    pub trial: Option<&'a str>,
+    /// Filters whose configurations a source brings, as they are met.
+    pub discovered: RefCell<Vec<Discovered>>,
     regexes: RefCell<HashMap<String, Regex>>,
 }
 
@@ -54,6 +62,10 @@ impl<'a> Cx<'a> {
             live,
             default_source: None,
             resolvers: &[],
+            extension: &|_| None,
+            known_secret: &|_| false,
+            trial: None,
+            discovered: RefCell::default(),
             regexes: RefCell::default(),
         }
     }

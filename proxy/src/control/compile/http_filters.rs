@@ -1,9 +1,12 @@
 //! The HTTP filter list of a connection manager.
 
+use super::discovered::{self, Found};
 use super::{Cx, typed_struct};
 use crate::base::ledger::At;
-use crate::http::filter::{self, Factory};
+use crate::http::filter::{self, Factory, missing};
 use crate::model::plugin::PluginConfig;
+use crate::model::pushed::Place;
+use std::borrow::Cow;
 use weir_proto::any;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3::HttpFilter;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_filter::ConfigType;
@@ -14,7 +17,9 @@ pub fn chain(cx: &Cx<'_>, at: &At<'_>, field: &str, list: &[HttpFilter]) -> Box<
     for (i, message) in list.iter().enumerate() {
         let here = at.item(field, i);
         if let Some((factory, config)) = one(cx, &here, message) {
-            check_place(&here, factory, message, i.saturating_add(1) == list.len());
+            if factory.type_name != missing::FACTORY.type_name {
+                check_place(&here, factory, message, i.saturating_add(1) == list.len());
+            }
             // Filters of one name share what routes say of it, as in Envoy.
             chain.push(config);
         }
@@ -46,9 +51,13 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &HttpFilter) -> Option<(&'static Facto
     let slot = at.non_empty("name", name)?;
     let config = match config_type {
         Some(ConfigType::TypedConfig(config)) => Some(typed_struct::open(&at.field("typed_config"), config)?),
-        Some(ConfigType::ConfigDiscovery(_)) => {
-            at.field("config_discovery").unsupported("a filter configuration by discovery (ECDS)");
-            return None;
+        Some(ConfigType::ConfigDiscovery(message)) => {
+            let known = |wanted: &str| filter::factories().iter().any(|f| f.type_name == wanted);
+            let here = at.field("config_discovery");
+            match discovered::config(cx, &here, (Place::Http, slot), message, known)? {
+                Found::Config(config) => Some(Cow::Owned((*config).clone())),
+                Found::Missing => return Some((&missing::FACTORY, missing::slot(slot, *disabled))),
+            }
         }
         None => None,
     };

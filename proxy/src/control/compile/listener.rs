@@ -61,7 +61,7 @@ pub fn listener(
         name: name.into(),
         stat_prefix,
         bind_to_port: wkt::flag(bind_to_port, old_bind.is_none_or(|v| v.value)),
-        listener_filters: all_filters(at, listener_filters, use_original_dst),
+        listener_filters: all_filters(cx, at, listener_filters, use_original_dst),
         use_original_dst,
         listener_filters_timeout: wkt::timeout(
             at,
@@ -84,12 +84,18 @@ pub fn listener(
         logs: access_log::logs(cx, at, "access_log", access_log),
         addresses: if addresses.is_empty() { return None } else { addresses.into() },
         modes: modes.into(),
+        discovered: cx.discovered.take().into(),
     }))
 }
 
 /// The configured filters, and the one that `use_original_dst` stands for.
-fn all_filters(at: &At<'_>, list: &[proto::ListenerFilter], use_original_dst: bool) -> Box<[FilterSlot]> {
-    let mut all = listener_filters::filters(at, list).into_vec();
+fn all_filters(
+    cx: &Cx<'_>,
+    at: &At<'_>,
+    list: &[proto::ListenerFilter],
+    use_original_dst: bool,
+) -> Box<[FilterSlot]> {
+    let mut all = listener_filters::filters(cx, at, list).into_vec();
     if use_original_dst && !all.iter().any(|slot| slot.filter == ListenerFilter::OriginalDst) {
         all.push(FilterSlot { filter: ListenerFilter::OriginalDst, disabled: None });
     }

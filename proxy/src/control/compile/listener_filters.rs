@@ -1,9 +1,12 @@
 //! Listener filters.
 
-use super::{typed_struct, wkt};
+use super::discovered::{self, Found};
+use super::{Cx, typed_struct, wkt};
 use crate::base::ledger::At;
 use crate::model::listener::{FilterSlot, ListenerFilter, Predicate};
+use crate::model::pushed::Place;
 use crate::observe::metrics::sanitized;
+use std::borrow::Cow;
 use weir_proto::any;
 use weir_proto::envoy::config::core::v3::proxy_protocol_config::Version;
 use weir_proto::envoy::config::listener::v3 as proto;
@@ -23,9 +26,9 @@ const MAX_DEPTH: usize = 32;
 const HELLO: (u32, u32) = (256, 16_384);
 
 /// The listener filters in order.
-pub fn filters(at: &At<'_>, list: &[proto::ListenerFilter]) -> Box<[FilterSlot]> {
+pub fn filters(cx: &Cx<'_>, at: &At<'_>, list: &[proto::ListenerFilter]) -> Box<[FilterSlot]> {
     let all = list.iter().enumerate();
-    all.filter_map(|(i, message)| filter(&at.item("listener_filters", i), message)).collect()
+    all.filter_map(|(i, message)| filter(cx, &at.item("listener_filters", i), message)).collect()
 }
 
 type CompileFn = fn(&At<'_>, &Any) -> Option<ListenerFilter>;
@@ -39,26 +42,35 @@ const FILTERS: &[(&str, CompileFn)] = &[
     ("envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector", tls_inspector),
 ];
 
-fn filter(at: &At<'_>, message: &proto::ListenerFilter) -> Option<FilterSlot> {
+fn compiler(type_name: &str) -> Option<CompileFn> {
+    FILTERS.iter().find(|(kind, _)| *kind == type_name).map(|(_, compile)| *compile)
+}
+
+fn filter(cx: &Cx<'_>, at: &At<'_>, message: &proto::ListenerFilter) -> Option<FilterSlot> {
     crate::ledger!(at, message => proto::ListenerFilter { name, config_type, filter_disabled });
     at.non_empty("name", name);
-    let config = match at.required("typed_config", config_type.as_ref())? {
-        ConfigType::TypedConfig(config) => config,
-        ConfigType::ConfigDiscovery(_) => {
-            at.field("config_discovery").unsupported("a filter configuration by discovery (ECDS)");
-            return None;
-        }
-    };
-    let here = at.field("typed_config");
-    let config = typed_struct::open(&here, config)?;
-    let type_name = any::type_name(&config);
-    let Some((_, compile)) = FILTERS.iter().find(|(kind, _)| *kind == type_name) else {
-        here.unsupported(&format!("the listener filter '{name}' of type '{type_name}'"));
-        return None;
-    };
     let disabled = match filter_disabled {
         Some(message) => Some(predicate(&at.field("filter_disabled"), message, 0)?),
         None => None,
+    };
+    let here = at.field("typed_config");
+    let found;
+    let config = match at.required("typed_config", config_type.as_ref())? {
+        ConfigType::TypedConfig(config) => typed_struct::open(&here, config)?,
+        ConfigType::ConfigDiscovery(message) => {
+            let from = at.field("config_discovery");
+            let known = |wanted: &str| compiler(wanted).is_some();
+            match discovered::config(cx, &from, (Place::Listener, name), message, known)? {
+                Found::Missing => return Some(FilterSlot { filter: ListenerFilter::Missing, disabled }),
+                Found::Config(config) => found = config,
+            }
+            Cow::Borrowed(&*found)
+        }
+    };
+    let type_name = any::type_name(&config);
+    let Some(compile) = compiler(type_name) else {
+        here.unsupported(&format!("the listener filter '{name}' of type '{type_name}'"));
+        return None;
     };
     Some(FilterSlot { filter: compile(&here, &config)?, disabled })
 }

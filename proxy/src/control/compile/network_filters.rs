@@ -1,10 +1,12 @@
 //! The network filters of a chain, and those of a cluster.
 
+use super::discovered::{self, Found};
 use super::{Cx, hcm, tcp_proxy, typed_struct, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::model::listener::Terminal;
 use crate::model::plugin::PluginConfig;
+use crate::model::pushed::Place;
 use crate::network;
 use std::sync::Arc;
 use weir_proto::any;
@@ -18,27 +20,36 @@ use weir_proto::google::protobuf::Any;
 enum Compiled {
     Filter(PluginConfig),
     Terminal(Terminal),
+    /// Its configuration has not come.
+    Missing,
+}
+
+/// What a chain does with a connection.
+pub struct Chain {
+    /// Filters before the terminal one.
+    pub filters: Box<[PluginConfig]>,
+    /// The terminal one.
+    pub terminal: Terminal,
+    /// The configuration of one of them has not come.
+    pub incomplete: bool,
 }
 
 /// The filters of a chain: the last one is terminal and no other one is.
-pub fn chain(
-    cx: &Cx<'_>,
-    at: &At<'_>,
-    list: &[proto::Filter],
-    listener: &Name,
-) -> Option<(Box<[PluginConfig]>, Terminal)> {
+pub fn chain(cx: &Cx<'_>, at: &At<'_>, list: &[proto::Filter], listener: &Name) -> Option<Chain> {
     let mut filters = Vec::new();
     let mut terminal = None;
+    let mut incomplete = false;
     let mistakes = at.mistakes();
     for (i, message) in list.iter().enumerate() {
         let here = at.item("filters", i);
         let last = i.saturating_add(1) == list.len();
         match one(cx, &here, message, listener) {
-            Some(Compiled::Filter(_)) if last => here.error(format!(
+            Some(Compiled::Filter(_) | Compiled::Missing) if last => here.error(format!(
                 "non-terminal filter named {} is the last filter in a network filter chain",
                 message.name
             )),
             Some(Compiled::Filter(filter)) => filters.push(filter),
+            Some(Compiled::Missing) => incomplete = true,
             Some(Compiled::Terminal(_)) if !last => here.error(format!(
                 "terminal filter named {} must be the last filter in a network filter chain",
                 message.name
@@ -54,7 +65,7 @@ pub fn chain(
         );
     }
     debug_assert!(terminal.is_some() || at.mistakes() > mistakes, "what is missing was told");
-    Some((filters.into(), terminal?))
+    Some(Chain { filters: filters.into(), terminal: terminal?, incomplete })
 }
 
 fn one(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter, listener: &Name) -> Option<Compiled> {
@@ -62,9 +73,15 @@ fn one(cx: &Cx<'_>, at: &At<'_>, message: &proto::Filter, listener: &Name) -> Op
     at.non_empty("name", name);
     let config = match at.required("typed_config", config_type.as_ref())? {
         ConfigType::TypedConfig(config) => config,
-        ConfigType::ConfigDiscovery(_) => {
-            at.field("config_discovery").unsupported("a filter configuration by discovery (ECDS)");
-            return None;
+        ConfigType::ConfigDiscovery(message) => {
+            // What ends a chain stands in the listener itself.
+            let known = |wanted: &str| network::factory(wanted).is_some();
+            let here = at.field("config_discovery");
+            return match discovered::config(cx, &here, (Place::Network, name), message, known)? {
+                Found::Config(config) => plugin(cx, &at.field("typed_config"), name, &config, false),
+                Found::Missing => return Some(Compiled::Missing),
+            }
+            .map(Compiled::Filter);
         }
     };
     let here = at.field("typed_config");

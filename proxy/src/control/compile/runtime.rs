@@ -1,12 +1,14 @@
-//! `LayeredRuntime`: static layers and those on disk, flattened; later layers win.
+//! `LayeredRuntime`: static layers, those on disk, and those that a source brings (RTDS).
 
-use super::context::Runtime;
-use super::metadata;
+use super::{metadata, source};
 use crate::base::ledger::At;
+use crate::model::pushed::Pushed;
+use crate::model::runtime::{Layer, Runtime, Values};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use weir_proto::envoy::config::bootstrap::v3 as proto;
-use weir_proto::envoy::config::bootstrap::v3::runtime_layer::{DiskLayer, LayerSpecifier};
+use weir_proto::envoy::config::bootstrap::v3::runtime_layer::{DiskLayer, LayerSpecifier, RtdsLayer};
+use weir_proto::envoy::service::runtime::v3 as service;
 
 /// Most runtime keys.
 pub const MAX_RUNTIME_KEYS: usize = 10_000;
@@ -20,7 +22,7 @@ const MAX_DEPTH: usize = 16;
 /// The layers. `service_cluster`: the node's, for `append_service_cluster`.
 pub fn runtime(at: &At<'_>, message: &proto::LayeredRuntime, service_cluster: &str) -> Runtime {
     crate::ledger!(at, message => proto::LayeredRuntime { layers });
-    let mut all = Runtime::default();
+    let mut all = Vec::new();
     let mut admin = false;
     for (i, layer) in layers.iter().enumerate() {
         let here = at.item("layers", i);
@@ -29,29 +31,56 @@ pub fn runtime(at: &At<'_>, message: &proto::LayeredRuntime, service_cluster: &s
         if layers.iter().take(i).any(|other| other.name == *name) {
             here.bad("name", format!("Duplicate layer name: {name}"));
         }
+        let mut made = Layer { name: name.as_str().into(), ..Layer::default() };
         match layer_specifier {
             Some(LayerSpecifier::StaticLayer(message)) => {
-                flatten("", &metadata::structure(message), &mut all);
+                flatten("", &metadata::structure(message), &mut made.values);
             }
             Some(LayerSpecifier::AdminLayer(_)) if admin => {
                 here.error("Too many admin layers specified in LayeredRuntime, at most one may be specified");
             }
             Some(LayerSpecifier::AdminLayer(_)) => admin = true,
             Some(LayerSpecifier::DiskLayer(message)) => {
-                disk(&here.field("disk_layer"), message, service_cluster, &mut all);
+                disk(&here.field("disk_layer"), message, service_cluster, &mut made.values);
             }
-            Some(LayerSpecifier::RtdsLayer(_)) => here.not_obeyed("rtds_layer", true),
+            Some(LayerSpecifier::RtdsLayer(message)) => {
+                made.pushed = rtds(&here.field("rtds_layer"), message)
+            }
             None => here.bad("layer_specifier", "must be set"),
         }
+        all.push(made);
     }
-    if all.len() > MAX_RUNTIME_KEYS {
-        at.error(format!("has {} keys, the limit is {MAX_RUNTIME_KEYS}", all.len()));
-    }
+    let all = Runtime::new(all);
+    check_size(at, all.len());
     all
 }
 
+fn check_size(at: &At<'_>, keys: usize) {
+    if keys > MAX_RUNTIME_KEYS {
+        at.error(format!("has {keys} keys, the limit is {MAX_RUNTIME_KEYS}"));
+    }
+}
+
+fn rtds(at: &At<'_>, message: &RtdsLayer) -> Option<Pushed> {
+    crate::ledger!(at, message => RtdsLayer { name, rtds_config });
+    let (source, fetch) = source::pushed(&at.field("rtds_config"), rtds_config.as_ref());
+    Some(Pushed { name: at.non_empty("name", name)?.into(), source, fetch })
+}
+
+/// The values of a layer that a source has brought.
+pub fn values(at: &At<'_>, message: &service::Runtime) -> Option<Values> {
+    crate::ledger!(at, message => service::Runtime { name, layer });
+    at.non_empty("name", name);
+    let mut values = Values::default();
+    if let Some(message) = layer {
+        flatten("", &metadata::structure(message), &mut values);
+    }
+    check_size(at, values.len());
+    Some(values)
+}
+
 /// Nested keys are joined by dots.
-fn flatten(prefix: &str, value: &Value, all: &mut Runtime) {
+fn flatten(prefix: &str, value: &Value, all: &mut Values) {
     let text = match value {
         Value::Object(fields) => {
             for (name, value) in fields {
@@ -67,7 +96,7 @@ fn flatten(prefix: &str, value: &Value, all: &mut Runtime) {
 }
 
 /// A layer on disk is read when the process starts: a file is a key, folders are parts of it joined by dots.
-fn disk(at: &At<'_>, message: &DiskLayer, service_cluster: &str, all: &mut Runtime) {
+fn disk(at: &At<'_>, message: &DiskLayer, service_cluster: &str, all: &mut Values) {
     crate::ledger!(at, message => DiskLayer { symlink_root, append_service_cluster, subdirectory });
     let Some(root) = at.non_empty("symlink_root", symlink_root) else { return };
     // Swaps of the link are not followed.
@@ -91,7 +120,7 @@ fn disk(at: &At<'_>, message: &DiskLayer, service_cluster: &str, all: &mut Runti
     }
 }
 
-fn read(folder: &Path, prefix: &str, depth: usize, all: &mut Runtime) -> std::io::Result<()> {
+fn read(folder: &Path, prefix: &str, depth: usize, all: &mut Values) -> std::io::Result<()> {
     if depth == 0 || all.len() > MAX_RUNTIME_KEYS {
         let limits = format!("deeper than {MAX_DEPTH} folders, or more than {MAX_RUNTIME_KEYS} keys");
         return Err(std::io::Error::other(limits));
@@ -127,7 +156,7 @@ mod tests {
         std::fs::write(folder.join("current/envoy/health/min"), "# a comment\n7\n").unwrap();
         std::fs::write(folder.join("current/flat"), "on\n").unwrap();
         let text = format!(
-            "{{layers: [{{name: s, static_layer: {{flat: 'off', deep: {{key: true}}}}}}, {{name: d, disk_layer: {{symlink_root: {}/current}}}}, {{name: r, rtds_layer: {{name: r}}}}]}}",
+            "{{layers: [{{name: s, static_layer: {{flat: 'off', deep: {{key: true}}}}}}, {{name: d, disk_layer: {{symlink_root: {}/current}}}}, {{name: r, rtds_layer: {{name: r, rtds_config: {{ads: {{}}}}}}}}]}}",
             folder.display()
         );
         let options = weir_proto::ParseOptions { skip_rules: true, ..weir_proto::ParseOptions::default() };
@@ -138,10 +167,9 @@ mod tests {
         let value = |key: &str| all.get(key).map(|text| text.to_string());
         assert_eq!(value("envoy.health.min").as_deref(), Some("7"));
         assert_eq!((value("flat").as_deref(), value("deep.key").as_deref()), (Some("on"), Some("true")));
-        let notes =
-            ["layered_runtime.layers[1].disk_layer.symlink_root", "layered_runtime.layers[2].rtds_layer"];
-        assert_eq!(at.notes(), notes);
-        assert!(sink.is_empty());
+        assert_eq!(at.notes(), ["layered_runtime.layers[1].disk_layer.symlink_root"]);
+        assert_eq!(all.layers()[2].pushed.as_ref().map(|pushed| &*pushed.name), Some("r"));
+        assert!(sink.is_empty(), "{:?}", sink.into_errors());
         std::fs::remove_dir_all(&folder).unwrap();
     }
 }

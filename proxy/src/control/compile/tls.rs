@@ -1,9 +1,9 @@
 //! TLS contexts: read and judged whole, so that a mistake is told when it is made. This release makes no TLS.
 
-use super::{Cx, matcher, wkt};
-use crate::base::Name;
+use super::{Cx, matcher, source, wkt};
 use crate::base::ledger::At;
 use crate::model::matcher::StringMatch;
+use crate::model::pushed::{Pushed, Source};
 use crate::model::transport::Tls;
 use crate::observe::metrics::Registry;
 use crate::observe::stats::tls as stat;
@@ -81,8 +81,9 @@ fn common(cx: &Cx<'_>, at: &At<'_>, message: &proto::CommonTlsContext) -> Option
         certificate(&at.item("tls_certificates", i), message);
     }
     let secrets = tls_certificate_sds_secret_configs.iter().enumerate();
-    let secrets =
-        secrets.filter_map(|(i, m)| secret(&at.item("tls_certificate_sds_secret_configs", i), m)).collect();
+    let secrets = secrets
+        .filter_map(|(i, m)| secret(cx, &at.item("tls_certificate_sds_secret_configs", i), m))
+        .collect();
     let mut tls = Tls { versions: (2, 3), certificates: secrets, ..Tls::default() };
     tls.alpn = alpn(at, alpn_protocols);
     if let Some(message) = tls_params {
@@ -95,7 +96,7 @@ fn common(cx: &Cx<'_>, at: &At<'_>, message: &proto::CommonTlsContext) -> Option
             (tls.peers, tls.untrusted_peers) = validation(cx, &at.field("validation_context"), message);
         }
         Some(ValidationContextType::ValidationContextSdsSecretConfig(message)) => {
-            tls.authorities = secret(&at.field("validation_context_sds_secret_config"), message);
+            tls.authorities = secret(cx, &at.field("validation_context_sds_secret_config"), message);
         }
         Some(ValidationContextType::CombinedValidationContext(message)) => {
             let here = at.field("combined_validation_context");
@@ -106,7 +107,7 @@ fn common(cx: &Cx<'_>, at: &At<'_>, message: &proto::CommonTlsContext) -> Option
             (tls.peers, tls.untrusted_peers) = validation(cx, &here.field("default_validation_context"), own);
             let sds = validation_context_sds_secret_config.as_ref();
             let sds = here.required("validation_context_sds_secret_config", sds)?;
-            tls.authorities = secret(&here.field("validation_context_sds_secret_config"), sds);
+            tls.authorities = secret(cx, &here.field("validation_context_sds_secret_config"), sds);
         }
         Some(_) => at.unsupported("a certificate provider"),
     }
@@ -122,10 +123,20 @@ fn alpn(at: &At<'_>, list: &[String]) -> Box<[Box<str>]> {
     list.iter().map(|protocol| protocol.as_str().into()).collect()
 }
 
-fn secret(at: &At<'_>, message: &proto::SdsSecretConfig) -> Option<Name> {
-    // Where the secret comes from is followed when TLS is made.
-    crate::ledger!(at, message => proto::SdsSecretConfig { name } ignore { sds_config });
-    at.non_empty("name", name).map(Name::from)
+/// A secret by its name: from a source, or of the bootstrap.
+fn secret(cx: &Cx<'_>, at: &At<'_>, message: &proto::SdsSecretConfig) -> Option<Pushed> {
+    crate::ledger!(at, message => proto::SdsSecretConfig { name, sds_config });
+    let name = at.non_empty("name", name)?;
+    let (source, fetch) = match sds_config {
+        Some(_) => source::pushed(&at.field("sds_config"), sds_config.as_ref()),
+        None => {
+            if !(cx.known_secret)(name) {
+                at.bad("name", format!("Unknown static secret: {name}"));
+            }
+            (Source::Bootstrap, None)
+        }
+    };
+    Some(Pushed { name: name.into(), source, fetch })
 }
 
 fn certificate(at: &At<'_>, message: &proto::TlsCertificate) {

@@ -40,12 +40,16 @@ pub(super) struct Record<'a> {
     pub(super) body: &'a [u8],
 }
 
+/// The byte that stands for a type; secrets are never kept.
 const fn code(kind: Kind) -> u8 {
     match kind {
         Kind::Cluster => 1,
         Kind::Endpoints => 2,
         Kind::Listener => 3,
         Kind::Route => 4,
+        Kind::Extension => 5,
+        Kind::Runtime => 6,
+        Kind::Secret => 0,
     }
 }
 
@@ -185,7 +189,7 @@ impl<'a> Bytes<'a> {
 
     fn record(&mut self) -> Option<Record<'a>> {
         let [kind] = self.number::<1>()?;
-        let kind = Kind::ALL.into_iter().find(|known| code(*known) == kind)?;
+        let kind = Kind::ALL.into_iter().find(|known| code(*known) == kind && *known != Kind::Secret)?;
         Some(Record { kind, name: self.text()?, version: self.text()?, body: self.bytes()? })
     }
 }

@@ -17,7 +17,7 @@ mod writer;
 use super::pending::Pending;
 use super::state::State;
 use super::store::Table;
-use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
+use super::update::{Kind, Outcome, Resource, Update, Verdict};
 use crate::base::Name;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::stats::last_good as stat;
@@ -135,7 +135,7 @@ fn update(folder: &Folder, key: &Key) -> Result<Option<(u64, usize, Update)>, St
             last = version.into();
         }
         let version = Some(last.clone());
-        update.of(kind).added.push(Resource { version, ..Resource::new(name, bytes.slice_ref(body)) });
+        update.of_mut(kind).added.push(Resource { version, ..Resource::new(name, bytes.slice_ref(body)) });
     }
     Ok(Some((saved, count, update)))
 }
@@ -213,7 +213,9 @@ impl State {
         let fits = note(&mut records, Kind::Cluster, &self.clusters)
             && note(&mut records, Kind::Endpoints, &self.endpoints)
             && note(&mut records, Kind::Listener, &self.listeners)
-            && note(&mut records, Kind::Route, &self.routes);
+            && note(&mut records, Kind::Route, &self.routes)
+            && note(&mut records, Kind::Extension, &self.extensions)
+            && note(&mut records, Kind::Runtime, &self.runtimes);
         last_good.dirty = None;
         if !fits {
             last_good.cells.inc(stat::WRITE_FAILED);
@@ -241,18 +243,8 @@ impl State {
             (Kind::Endpoints, names(&self.endpoints)),
             (Kind::Listener, names(&self.listeners)),
             (Kind::Route, names(&self.routes)),
+            (Kind::Extension, names(&self.extensions)),
+            (Kind::Runtime, names(&self.runtimes)),
         ]
-    }
-}
-
-/// What a resource of the file becomes.
-impl Update {
-    fn of(&mut self, kind: Kind) -> &mut Change {
-        match kind {
-            Kind::Cluster => &mut self.clusters,
-            Kind::Endpoints => &mut self.endpoints,
-            Kind::Listener => &mut self.listeners,
-            Kind::Route => &mut self.routes,
-        }
     }
 }

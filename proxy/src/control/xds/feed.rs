@@ -4,12 +4,13 @@ use super::super::interest::Interest;
 use super::super::subscriptions::{CDS, Counted, LDS, Subscriptions};
 use super::super::thread::Inlet;
 use super::super::update::{Change, Kind, Resource, Update, Verdict};
+use super::NAMED;
 use crate::base::Name;
 use crate::model::by_name::Names;
 use crate::model::pushed::Source;
 use std::sync::Arc;
 use tokio::sync::watch;
-use weir_xds::{CLUSTER, ENDPOINTS, Event, Incoming, LISTENER, ROUTE, Refusal, ResourceType, Sink, Wanted};
+use weir_xds::{CLUSTER, Event, Incoming, LISTENER, Refusal, ResourceType, Sink, Wanted};
 
 /// Most refused resources of one response that are logged one by one.
 const MAX_LOGGED: usize = 20;
@@ -138,12 +139,8 @@ impl Sink for Feed {
             return Vec::new();
         }
         let (now, before) = (now.of(&self.source), before.of(&self.source));
-        let mut all = vec![
-            difference(&ENDPOINTS, &now.services, &before.services),
-            difference(&ROUTE, &now.routes, &before.routes),
-        ];
-        all.retain(|wanted| self.types.contains(&wanted.kind));
-        all
+        let named = NAMED.into_iter().filter(|(_, of)| self.types.contains(of));
+        named.map(|(kind, of)| difference(of, &now.names(kind), &before.names(kind))).collect()
     }
 
     async fn changed(&mut self) {

@@ -5,7 +5,7 @@ use super::super::compile::source::{Dynamic, Fed};
 use super::super::interest::Interest;
 use super::super::thread::Inlet;
 use super::super::update::Kind;
-use super::feed;
+use super::{NAMED, feed};
 use crate::base::Name;
 use crate::model::pushed::{File, Source};
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
@@ -102,8 +102,8 @@ impl Files {
         named.extend(self.whole.iter().map(|key| (key.clone(), BTreeSet::new())));
         for (source, wanted) in &interest.sources {
             let Source::File(file) = source else { continue };
-            for kind in [Kind::Endpoints, Kind::Route].into_iter().filter(|kind| wanted.any(*kind)) {
-                named.insert((file.clone(), kind), wanted.names(kind).into_iter().collect());
+            for (kind, _) in NAMED.into_iter().filter(|(kind, _)| wanted.any(*kind)) {
+                named.insert((file.clone(), kind), wanted.names(kind).keys().cloned().collect());
             }
         }
         let over: Vec<_> = self.held.keys().filter(|key| !named.contains_key(*key)).cloned().collect();

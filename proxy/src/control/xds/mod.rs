@@ -7,13 +7,14 @@ mod feed;
 mod files;
 
 use super::compile::source::{self, Dynamic, Fed, Grpc};
-use super::interest::Interest;
+use super::interest::{Count, Interest};
 use super::state::State;
 use super::subscriptions::{CDS, LDS, Subscriptions};
 use super::thread::Inlet;
 use super::update::Kind;
 use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
+use crate::model::by_name::Names;
 use crate::model::cluster::{Cluster, Discovery};
 use crate::model::pushed::{Pushed, Source};
 use crate::model::snapshot::Published;
@@ -26,7 +27,10 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use weir_proto::envoy::config::core::v3::Node;
-use weir_xds::{CLUSTER, Call, Dialect, ENDPOINTS, LISTENER, ROUTE, ResourceType, Session, agent, drive};
+use weir_xds::{
+    CLUSTER, Call, Dialect, ENDPOINTS, EXTENSION, Incoming, LISTENER, ROUTE, RUNTIME, ResourceType, SECRET,
+    Session, agent, drive,
+};
 
 /// Paths of the aggregated stream.
 const DELTA: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
@@ -99,7 +103,13 @@ pub(super) struct Streams {
 }
 
 /// Types whose resources are named by others, in the order in which they are asked for.
-static NAMED: [(Kind, &ResourceType); 2] = [(Kind::Endpoints, &ENDPOINTS), (Kind::Route, &ROUTE)];
+static NAMED: [(Kind, &ResourceType); 5] = [
+    (Kind::Runtime, &RUNTIME),
+    (Kind::Secret, &SECRET),
+    (Kind::Endpoints, &ENDPOINTS),
+    (Kind::Extension, &EXTENSION),
+    (Kind::Route, &ROUTE),
+];
 
 /// One stream to be.
 struct Stream {
@@ -153,16 +163,27 @@ impl Streams {
     /// Keeps the streams open that resources name.
     async fn follow(self, inlet: Inlet) {
         let mut interest = self.interest.clone();
-        let mut running: BTreeMap<(Source, Kind), AbortHandle> = BTreeMap::new();
+        let mut running: BTreeMap<(Source, Kind), (AbortHandle, Names<Count>)> = BTreeMap::new();
         loop {
             let wanted = interest.borrow_and_update().clone();
-            running.retain(|(source, kind), stream| {
-                let keep = wanted.sources.get(source).is_some_and(|wanted| wanted.any(*kind));
-                if !keep {
+            let mut over = Vec::new();
+            running.retain(|(source, kind), (stream, names)| {
+                let now = wanted.of(source).names(*kind);
+                if now.is_empty() {
                     stream.abort();
+                    over.push((*kind, std::mem::take(names)));
+                    return false;
                 }
-                keep
+                *names = now;
+                true
             });
+            // What they brought goes with them.
+            for (kind, names) in over {
+                let unwanted = names.keys().filter(|name| !wanted.has(kind, name)).cloned().collect();
+                if let Some(of) = ResourceType::of(kind.type_name()) {
+                    feed::apply(&inlet, Incoming::removal(of, unwanted)).await;
+                }
+            }
             for (source, names) in &wanted.sources {
                 for (kind, of) in NAMED.into_iter().filter(|(kind, _)| names.any(*kind)) {
                     let key = (source.clone(), kind);
@@ -170,7 +191,7 @@ impl Streams {
                         && let Some(stream) = Stream::own(source, of, false, "")
                     {
                         let task = tokio::task::spawn_local(self.drive(stream, inlet.clone()));
-                        running.insert(key, task.abort_handle());
+                        running.insert(key, (task.abort_handle(), names.names(kind)));
                     }
                 }
             }
@@ -194,6 +215,7 @@ impl Streams {
             aggregated.push((if *kind == CLUSTER { &ENDPOINTS } else { &ROUTE }, false));
         }
         if let Some(grpc) = ads {
+            aggregated.extend([&SECRET, &EXTENSION, &RUNTIME].map(|kind| (kind, false)));
             let path = if grpc.dialect == Dialect::Delta { DELTA } else { WORLD };
             let (grpc, source) = (grpc.clone(), Source::Aggregated);
             all.push(Stream { grpc, path: path.into(), types: aggregated, source, prefix: "" });

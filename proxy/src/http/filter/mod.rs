@@ -15,6 +15,7 @@ pub mod hooks;
 pub mod istio_alpn;
 pub mod istio_stats;
 pub mod local_ratelimit;
+pub mod missing;
 pub mod peer_metadata;
 pub mod router;
 
@@ -56,6 +57,7 @@ pub const FACTORIES: &[Factory] = &[
     istio_alpn::FACTORY,
     istio_stats::FACTORY,
     local_ratelimit::FACTORY,
+    missing::FACTORY,
     peer_metadata::FACTORY,
     router::FACTORY,
 ];

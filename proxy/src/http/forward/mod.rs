@@ -103,7 +103,7 @@ fn begin<'r>(
         x.record.upstream.service.clone_from(&config.service);
     }
     let as_envoy =
-        x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| &**v == "true"));
+        x.worker.with_snapshot(|s| s.runtime.get("weir.retry_as_envoy").is_some_and(|v| v == "true"));
     let policy = forward.retry.as_ref().or(chosen.virtual_host.retry.as_ref());
     let times = Timeouts::new(
         forward,

@@ -85,7 +85,6 @@ pub(super) fn in_route(path: &str) -> String {
 fn bootstrap_fields() {
     for (text, path, piece) in [
         ("header_prefix: x", "header_prefix", "not supported by this release"),
-        ("static_resources: {secrets: [{name: s}]}", "static_resources.secrets", "not supported"),
         (
             "admin: {address: {socket_address: {address: x, port_value: 1}}}",
             "admin.address.socket_address.address",
@@ -252,7 +251,7 @@ fn listeners() {
         ),
         (
             format!(
-                "{ADDRESS}, filter_chains: [{{transport_socket: {{name: x, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: default}}], tls_params: {{cipher_suites: [AES128-SHA]}}}}}}}}, filters: [{}]}}]",
+                "{ADDRESS}, filter_chains: [{{transport_socket: {{name: x, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: default, sds_config: {{ads: {{}}}}}}], tls_params: {{cipher_suites: [AES128-SHA]}}}}}}}}, filters: [{}]}}]",
                 tcp("stat_prefix: t, cluster: c")
             ),
             place(

@@ -1,0 +1,85 @@
+//! Secrets of the bootstrap, and filters whose configurations a source brings.
+
+use super::*;
+
+const TLS: &str = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext";
+
+fn pem(label: &str) -> String {
+    format!("{{inline_string: \"-----BEGIN {label}-----\\nQUJD\\n-----END {label}-----\\n\"}}")
+}
+
+/// A bootstrap with a secret of this chain and key, and a cluster that takes a secret of this name.
+fn with_secret(chain: &str, key: &str, taken: &str) -> Bootstrap {
+    parse(&format!(
+        "{{static_resources: {{
+            secrets: [{{name: own, tls_certificate: {{certificate_chain: {chain}, private_key: {key}}}}}],
+            clusters: [{{name: c, transport_socket: {{name: tls, typed_config: {{'@type': {TLS},
+              common_tls_context: {{tls_certificate_sds_secret_configs: [{{name: {taken}}}]}}}}}}}}]}}}}"
+    ))
+}
+
+#[test]
+fn secrets_of_the_bootstrap_are_judged_and_known_by_name() {
+    let (chain, key) = (pem("CERTIFICATE"), pem("EC PRIVATE KEY"));
+    assert!(validate(&with_secret(&chain, &key, "own")).is_ok());
+    for (chain, key, taken, place, piece) in [
+        (&chain, &key, "other", "tls_certificate_sds_secret_configs[0].name", "Unknown static secret: other"),
+        (&key, &key, "own", "secrets[0].tls_certificate.certificate_chain", "no PEM of certificates"),
+        (&chain, &chain, "own", "secrets[0].tls_certificate.private_key", "no PEM of a private key"),
+    ] {
+        let Err(error) = validate(&with_secret(chain, key, taken)) else { panic!("accepted: {piece}") };
+        assert!(error.to_string().contains(place) && error.to_string().contains(piece), "{error}");
+    }
+}
+
+/// A listener whose HTTP filter has its configuration from a source; these fields say more of that.
+fn discovered(more: &str) -> Resource {
+    let message: Listener = parse(&format!(
+        r#"{{name: l, address: {{socket_address: {{address: 127.0.0.1, port_value: 0}}}},
+            filter_chains: [{{filters: [{{name: http, typed_config: {{
+              "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager,
+              stat_prefix: s, route_config: {{}},
+              http_filters: [{{name: f, config_discovery: {{config_source: {{ads: {{}}}}, {more}}}}},
+                {{name: router, typed_config: {{"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}}}]}}}}]}}]}}"#
+    ));
+    resource("l", &message)
+}
+
+#[test]
+fn what_a_discovered_filter_may_be_is_judged_with_its_listener() {
+    let (control, published, _) = started("{}");
+    let cors = "type.googleapis.com/envoy.extensions.filters.http.cors.v3.Cors";
+    let grpc = "type.googleapis.com/envoy.extensions.filters.http.grpc_stats.v3.FilterConfig";
+    for (more, piece) in [
+        (
+            "type_urls: [type.googleapis.com/no.Such]".to_owned(),
+            "type_urls[0]: the filter of type 'no.Such' is not",
+        ),
+        (
+            format!("type_urls: ['{cors}'], default_config: {{'@type': {grpc}}}"),
+            "default_config: filter config has type URL",
+        ),
+        (
+            format!("type_urls: ['{cors}'], apply_default_config_without_warming: true"),
+            "there is no default_config",
+        ),
+    ] {
+        let verdicts =
+            control.apply(Update { listeners: added(vec![discovered(&more)]), ..Update::default() });
+        let errors = verdicts.first().unwrap().result.as_ref().unwrap_err();
+        assert!(errors.iter().any(|error| error.to_string().contains(piece)), "{piece}: {errors:?}");
+    }
+    // With a default that need not be waited for it serves at once; else it waits, and then serves without.
+    let at_once = format!(
+        "type_urls: ['{cors}'], default_config: {{'@type': {cors}}}, apply_default_config_without_warming: true"
+    );
+    control.apply(Update::sent(Kind::Listener, "1", added(vec![discovered(&at_once)])));
+    assert!(published.load().listeners.contains_key("l"));
+    let waits = format!("type_urls: ['{cors}']");
+    control.apply(Update::sent(Kind::Listener, "2", removed("l")));
+    control.apply(Update::sent(Kind::Listener, "3", added(vec![discovered(&waits)])));
+    assert!(!published.load().listeners.contains_key("l"));
+    let missing = Change { missing: vec!["f".into()], ..Change::default() };
+    control.apply(Update::sent(Kind::Extension, "1", missing));
+    assert!(published.load().listeners.contains_key("l"), "a source that has none is not waited for");
+}
