@@ -86,6 +86,7 @@ impl Shutdown {
     pub fn wait(&self) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(self.signals())?;
+        self.control.save_last_blocking();
         log::flush_all(LOG_FLUSH);
         Ok(())
     }

@@ -36,6 +36,7 @@ enum Command {
     Dump(dump::Options, oneshot::Sender<serde_json::Value>),
     Bound(oneshot::Sender<Vec<Bound>>),
     StopListening(bool, oneshot::Sender<()>),
+    SaveLast(oneshot::Sender<()>),
 }
 
 impl Command {
@@ -44,7 +45,7 @@ impl Command {
         match self {
             Command::Apply(update, _) => update.size(),
             Command::Dump(..) => MUCH,
-            Command::Bound(_) | Command::StopListening(..) => 0,
+            Command::Bound(_) | Command::StopListening(..) | Command::SaveLast(_) => 0,
         }
     }
 }
@@ -235,6 +236,11 @@ impl Control {
         self.ask(|done| Command::StopListening(inbound_only, done));
     }
 
+    /// The process ends: the last good state is written, if one is kept and has changed. Waits for it at most 5 s.
+    pub fn save_last_blocking(&self) {
+        self.ask(Command::SaveLast);
+    }
+
     fn ask<R>(&self, command: impl FnOnce(oneshot::Sender<R>) -> Command) -> Option<R> {
         let (reply, answer) = oneshot::channel();
         self.commands.blocking_send(command(reply)).ok()?;
@@ -339,6 +345,11 @@ fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime
         Command::StopListening(inbound_only, reply) => {
             state.stop_listening(inbound_only);
             // Nobody may be waiting for it.
+            let _ = reply.send(());
+        }
+        Command::SaveLast(reply) => {
+            state.save_last();
+            // As above.
             let _ = reply.send(());
         }
     }

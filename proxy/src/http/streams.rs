@@ -1,6 +1,6 @@
 //! A client's HTTP/2 connection: its streams are given to tasks of their own; the connection's times, and going away.
 
-use super::connection::{Counted, Place, Rest};
+use super::connection::{Counted, EndedBy, Place, Rest};
 use super::manager::ManagerCell;
 use super::served::{self, Arrived};
 use crate::base::clock::{self, Instant};
@@ -56,16 +56,20 @@ impl Http2 {
 
     /// Serves the connection to its end. Streams that still run end by themselves.
     pub(super) async fn run(mut self, io: Io, early: Vec<u8>) {
-        let counted = Counted::new(self.manager.clone(), &self.conn.facts, true).await;
+        let mut counted = Counted::new(self.manager.clone(), &self.conn.facts, true).await;
         let config = self.manager.config.clone();
         let limits = HeadLimits { bytes: config.max_request_headers, fields: config.max_headers_count };
         let wait = config.request_headers_timeout.unwrap_or(PREFACE);
         let opening = Connection::open(io, early, &config.http2, limits);
         let Ok(Some(mut connection)) = tokio::time::timeout(wait, opening).await else {
             self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
-            return;
+            return counted.ended(EndedBy::Us);
         };
         let closed = poll_fn(|cx| self.poll(&mut connection, cx)).await;
+        counted.ended(match closed {
+            Closed::Done if !self.abandoned => EndedBy::Client { busy: connection.streams() > 0 },
+            _ => EndedBy::Us,
+        });
         match closed {
             Closed::Done | Closed::Keepalive => {}
             Closed::Protocol => self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR),
@@ -77,7 +81,6 @@ impl Http2 {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
             }
         }
-        drop(counted);
     }
 
     fn poll(&mut self, connection: &mut Connection, cx: &mut Context<'_>) -> Poll<Closed> {

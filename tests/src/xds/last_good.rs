@@ -187,5 +187,24 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
     bench.done()
 }
 
+/// A process that ends leaves what it was told a moment ago.
+fn ended(mode: Mode) -> anyhow::Result<()> {
+    let folder = Folder::unique();
+    let state_dir = folder.text();
+    let flags = ["--state-dir", &state_dir];
+    let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
+    bench.push("a", backend("a")?)?;
+    bench.answers("/", 200, b"a")?;
+    folder.holds("routes")?;
+    bench.push("b", backend("b")?)?;
+    bench.answers("/", 200, b"b")?;
+    bench.quit()?;
+    bench.plane.down();
+    bench.restart(&flags)?;
+    bench.answers("/", 200, b"b")?;
+    bench.proxy.alive()
+}
+
 /// The cases.
-pub const CASES: [Case<InMode>; 3] = [("bad-push", bad_push), ("gone", gone), ("unusable", unusable)];
+pub const CASES: [Case<InMode>; 4] =
+    [("bad-push", bad_push), ("gone", gone), ("unusable", unusable), ("ended", ended)];

@@ -18,7 +18,7 @@ use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 use crate::plane::{Plane, any, assignment, cluster, listener, route};
 use crate::ports::free;
 use crate::process::Proxy;
-use crate::wire::h1::fetch;
+use crate::wire::h1::{exchange, fetch};
 
 /// How long a state is waited for.
 pub const WITHIN: Duration = Duration::from_secs(15);
@@ -174,6 +174,18 @@ impl Bench {
     pub fn restart(&mut self, flags: &[&str]) -> anyhow::Result<()> {
         self.proxy.kill()?;
         self.proxy = Proxy::start_more(&self.bootstrap, flags, self.admin)?;
+        Ok(())
+    }
+
+    /// Asks the proxy to end, and waits until it has.
+    pub fn quit(&mut self) -> anyhow::Result<()> {
+        let request = "POST /quitquitquit HTTP/1.1\r\nHost: live.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        exchange(self.admin, request.as_bytes(), WITHIN)?;
+        let end = Instant::now() + WITHIN;
+        while self.proxy.alive().is_ok() {
+            anyhow::ensure!(Instant::now() < end, "it does not end: {}", self.proxy.said());
+            std::thread::sleep(Duration::from_millis(20));
+        }
         Ok(())
     }
 

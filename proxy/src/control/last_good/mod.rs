@@ -29,13 +29,17 @@ use status::Status;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::mpsc::{Sender, SyncSender, TrySendError, channel};
 use std::time::{Duration, Instant};
+use writer::Order;
 
 /// A state is saved when nothing has changed for so long,
 const QUIET: Duration = Duration::from_secs(1);
 /// and after so long although it changes all the time.
 const UNREST: Duration = Duration::from_secs(10);
+
+/// How long the end of the process waits for the last state to be written.
+const LAST: Duration = Duration::from_secs(5);
 
 /// What the command line says of it.
 #[derive(Debug, Clone)]
@@ -50,7 +54,7 @@ pub struct StateDir {
 
 /// What `control` keeps of it.
 pub(super) struct LastGood {
-    states: SyncSender<Records>,
+    states: SyncSender<Order>,
     status: Arc<Status>,
     cells: Cells,
     /// The first and the last change that is not saved.
@@ -203,12 +207,28 @@ impl State {
         }
     }
 
-    /// Hands the state to the thread that writes, when its time has come.
+    /// Hands the state on when its time has come.
     pub(super) fn save(&mut self, now: Instant) {
         let Some(last_good) = &mut self.last_good else { return };
-        if last_good.due().is_none_or(|due| due > now) {
-            return;
+        if last_good.due().is_some_and(|due| due <= now) {
+            self.hand_over_state(None);
         }
+    }
+
+    /// The process ends: what has changed is written now, and waited for.
+    pub(super) fn save_last(&mut self) {
+        if self.last_good.as_ref().is_some_and(|last_good| last_good.dirty.is_some()) {
+            let (done, written) = channel();
+            self.hand_over_state(Some(done));
+            if written.recv_timeout(LAST).is_err() {
+                tracing::warn!("the last good state was not written within {LAST:?}");
+            }
+        }
+    }
+
+    /// To the thread that writes; `done`: it is the last one.
+    fn hand_over_state(&mut self, done: Option<Sender<()>>) {
+        let Some(last_good) = &mut self.last_good else { return };
         let mut records = Records::default();
         let fits = note(&mut records, Kind::Cluster, &self.clusters)
             && note(&mut records, Kind::Endpoints, &self.endpoints)
@@ -221,7 +241,15 @@ impl State {
             last_good.cells.inc(stat::WRITE_FAILED);
             return tracing::warn!("the last good state cannot be saved: a resource is longer than 4 GiB");
         }
-        match last_good.states.try_send(records) {
+        let now = Instant::now();
+        // At the end of the process nothing else is to be done but to wait.
+        let last = done.is_some();
+        let order = Order { records, done };
+        let sent = match last {
+            true => last_good.states.send(order).map_err(|error| TrySendError::Disconnected(error.0)),
+            false => last_good.states.try_send(order),
+        };
+        match sent {
             Ok(()) => {}
             // Two are under way: the next one is tried later.
             Err(TrySendError::Full(_)) => last_good.dirty = Some((now, now)),

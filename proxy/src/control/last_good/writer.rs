@@ -9,7 +9,7 @@ use crate::observe::stats::last_good as stat;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, sync_channel};
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_proto::google::protobuf::Any;
 use weir_proto::{Pool, Secrets, any};
@@ -26,8 +26,15 @@ struct Writer {
     on_disk: Option<u64>,
 }
 
+/// A state to be written.
+pub(super) struct Order {
+    pub(super) records: Records,
+    /// Told when it is written, or has failed.
+    pub(super) done: Option<Sender<()>>,
+}
+
 /// Starts the thread; it ends with the sender.
-pub(super) fn start(folder: Folder, key: Key, status: Arc<Status>) -> io::Result<SyncSender<Records>> {
+pub(super) fn start(folder: Folder, key: Key, status: Arc<Status>) -> io::Result<SyncSender<Order>> {
     // One is being written, one waits.
     let (sender, states) = sync_channel(1);
     let cells = Registry::global().cells(&stat::SCHEMA, "weir.last_good.");
@@ -37,8 +44,8 @@ pub(super) fn start(folder: Folder, key: Key, status: Arc<Status>) -> io::Result
 }
 
 impl Writer {
-    fn run(&mut self, states: &Receiver<Records>) {
-        while let Ok(records) = states.recv() {
+    fn run(&mut self, states: &Receiver<Order>) {
+        while let Ok(Order { records, done }) = states.recv() {
             let saved = self.write(records);
             if let Err(why) = &saved {
                 self.cells.inc(stat::WRITE_FAILED);
@@ -48,6 +55,10 @@ impl Writer {
                 );
             }
             self.status.written(saved);
+            if let Some(done) = done {
+                // Whoever asked may have given up.
+                let _ = done.send(());
+            }
             weir_sys::give_back_memory();
         }
     }
