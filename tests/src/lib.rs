@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attack;
+pub mod beside;
 pub mod bootstrap;
 pub mod corpora;
 pub mod delivery;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -35,24 +35,32 @@ impl Proxy {
 
     /// The same with further flags.
     pub fn start_more(bootstrap: &serde_json::Value, flags: &[&str], port: u16) -> anyhow::Result<Self> {
-        weir()?;
+        Self::start_program(&weir()?, bootstrap, flags, port)
+    }
+
+    /// The same with a program of the caller's.
+    pub fn start_program(
+        program: &Path,
+        bootstrap: &serde_json::Value,
+        flags: &[&str],
+        port: u16,
+    ) -> anyhow::Result<Self> {
         let folder = folder()?;
         let config = folder.join("bootstrap.json");
         fs::write(&config, serde_json::to_vec_pretty(bootstrap)?)?;
         let config = config.display().to_string();
         let arguments =
             ["-c", &config, "--disable-hot-restart", "-l", "warning", "--file-flush-interval-msec", "100"];
-        Self::run(folder, &[&arguments, flags].concat(), port)
+        Self::run(program, folder, &[&arguments, flags].concat(), port)
     }
 
     /// The same with arguments of the caller's instead of a bootstrap.
     pub fn start_with(arguments: &[&str], port: u16) -> anyhow::Result<Self> {
-        Self::run(folder()?, arguments, port)
+        Self::run(&weir()?, folder()?, arguments, port)
     }
 
-    fn run(folder: PathBuf, arguments: &[&str], port: u16) -> anyhow::Result<Self> {
-        let program = weir()?;
-        let child = Command::new(&program)
+    fn run(program: &Path, folder: PathBuf, arguments: &[&str], port: u16) -> anyhow::Result<Self> {
+        let child = Command::new(program)
             .args(arguments)
             .args(["--concurrency", "1"])
             .stdin(Stdio::null())

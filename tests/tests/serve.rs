@@ -1,13 +1,14 @@
 //! `weirctl serve` and two proxies that it programs, one in each dialect: changes of the folder, a broken file, the
-//! control plane gone and back, its pages; `weirctl status` of the proxies.
+//! control plane gone and back, its pages; `weirctl status` of the proxies. Then unmodified Envoys beside weirs.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeSet;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use serde_json::{Value, json};
+use weir_tests::beside::{Beside, Says, page};
+use weir_tests::oracle::binaries;
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, backend};
@@ -97,38 +98,52 @@ fn the_plane_comes_back(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.proxies.iter_mut().try_for_each(Proxy::alive)
 }
 
-/// Names of the clusters that a proxy was sent.
-fn clusters(admin: u16) -> anyhow::Result<BTreeSet<String>> {
-    let (_, dump) = fetch(admin, "/config_dump", WITHIN)?;
-    let dump: Value = serde_json::from_slice(&dump)?;
+/// How many clusters of the service a proxy has: one, and one for each subset.
+fn clusters_of_app(admin: u16) -> anyhow::Result<usize> {
+    let dump: Value = serde_json::from_str(&page(admin, "admin", "/config_dump")?)?;
     let parts = dump.get("configs").and_then(Value::as_array).context("no configs")?;
     let all = parts.iter().filter_map(|part| part.get("dynamic_active_clusters")?.as_array()).flatten();
-    Ok(all.filter_map(|one| Some(one.pointer("/cluster/name")?.as_str()?.to_owned())).collect())
+    let names = all.filter_map(|one| one.pointer("/cluster/name")?.as_str());
+    Ok(names.filter(|name| name.ends_with("|app.test")).count())
 }
 
-/// A sidecar of two pods each, of which a Sidecar resource limits one.
+/// A sidecar of two pods each, and an Envoy where there is one; a Sidecar resource limits all but the first.
 fn a_sidecar_limits_what_its_pods_see(fleet: &mut Fleet) -> anyhow::Result<()> {
-    let (admins, mut pods) = ([free()?, free()?], Vec::new());
-    for ((app, api), admin) in [("free", "DELTA_GRPC"), ("bound", "GRPC")].into_iter().zip(admins) {
-        let bootstrap = sidecar(app, api, &format!("80={}", free()?), fleet.xds, admin);
-        pods.push(Proxy::start(&bootstrap, admin)?);
+    let weir = binaries::weir().context("weir is not built")?;
+    let mut wanted = vec![("free", "DELTA_GRPC", weir.clone()), ("bound", "GRPC", weir)];
+    wanted.extend(binaries::envoy().map(|envoy| ("bound", "DELTA_GRPC", envoy)));
+    let mut pods = Vec::new();
+    for (app, api, program) in wanted {
+        let (port, admin) = (free()?, free()?);
+        let bootstrap = sidecar(app, api, &format!("80={port}"), fleet.xds, admin);
+        pods.push((Proxy::start_program(&program, &bootstrap, &[], admin)?, port, admin));
     }
-    let [free, bound] = admins;
-    let app = |admin| -> anyhow::Result<usize> {
-        Ok(clusters(admin)?.iter().filter(|name| name.ends_with("app.test")).count())
+    let places: Vec<(u16, u16)> = pods.iter().map(|(_, port, admin)| (*port, *admin)).collect();
+    let have = |free: usize, bound: usize| -> anyhow::Result<bool> {
+        let counts = places.iter().map(|(_, admin)| clusters_of_app(*admin));
+        let counts = counts.collect::<anyhow::Result<Vec<usize>>>()?;
+        Ok(counts.iter().enumerate().all(|(index, count)| *count == if index == 0 { free } else { bound }))
     };
-    let have = |count: [usize; 2]| -> anyhow::Result<bool> { Ok([app(free)?, app(bound)?] == count) };
-    until("both see the service and its subsets", || have([3, 3]))?;
+    let reached = || -> anyhow::Result<()> {
+        for (port, _) in &places {
+            until("it is reached", || Ok(["v1", "v2"].contains(&page(*port, "app.test", "/")?.as_str())))?;
+        }
+        Ok(())
+    };
+    until("all see the service and its subsets", || have(3, 3))?;
+    reached()?;
     fleet.mesh.scope("bound", "~/*")?;
-    until("one of them does not", || have([3, 0]))?;
+    until("only the first does", || have(3, 0))?;
     fleet.mesh.scope("bound", "default/*")?;
-    until("both see the service again", || have([3, 3]))?;
+    until("all see the service again", || have(3, 3))?;
+    reached()?;
     fleet.mesh.scope("bound", "other/*")?;
-    until("one of them does not", || have([3, 0]))?;
+    until("only the first does", || have(3, 0))?;
     fleet.mesh.unscope()?;
-    until("the limit is gone", || have([3, 3]))?;
+    until("the limit is gone", || have(3, 3))?;
+    reached()?;
     anyhow::ensure!(fleet.plane()?.metric("weirctl_xds_nacks_total")? == 0, "something was refused");
-    pods.iter_mut().try_for_each(Proxy::alive)
+    pods.iter_mut().try_for_each(|(proxy, ..)| proxy.alive())
 }
 
 /// `weirctl status` of a proxy: its exit code and its report.
@@ -164,6 +179,66 @@ fn status_tells_what_is_in_force(fleet: &mut Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What an Envoy and a weir do with the same YAML, in both dialects.
+fn envoys_and_weirs_do_the_same(all: &mut Beside) -> anyhow::Result<()> {
+    all.all_answer("/", "", |answer| answer.status == 200)?;
+    all.all_answer("/", "x-user: jason", |answer| answer.body == "v2")?;
+    all.all_synced()?;
+    for (path, status) in
+        [("/slow", 504), ("/gone", 302), ("/teapot", 418), ("/broken", 503), ("/old/x", 200)]
+    {
+        let answer = all.same_answer(path, "")?;
+        anyhow::ensure!(answer.status == status, "{path}: {answer:?}");
+    }
+    let answer = all.same_answer("/teapot", "x-user: jason")?;
+    anyhow::ensure!(answer.body == "v2" && answer.headers.contains_key("x-mark"), "{answer:?}");
+    shared(all, 30)
+}
+
+/// Requests to each proxy to see the weights.
+const SAMPLE: u32 = 400;
+
+fn shared(all: &Beside, percent: u32) -> anyhow::Result<()> {
+    for (name, count) in all.to_second(SAMPLE as usize)? {
+        let (expected, count) = (f64::from(SAMPLE * percent) / 100.0, f64::from(u32::try_from(count)?));
+        // Five standard deviations of so many draws.
+        let bound = 5.0 * (expected * f64::from(100 - percent) / 100.0).sqrt();
+        anyhow::ensure!((count - expected).abs() <= bound, "{name}: {count} of {SAMPLE}, not {expected}");
+    }
+    Ok(())
+}
+
+fn envoys_and_weirs_follow(all: &mut Beside) -> anyhow::Result<()> {
+    let mut says = Says { mark: "two", second: 100, ..Says::first() };
+    all.say(&says, false)?;
+    all.all_answer("/", "", |answer| answer.headers.get("x-mark").is_some_and(|mark| mark == "two"))?;
+    shared(all, 100)?;
+    // A cluster that changes waits for endpoints that do not.
+    says.connections = 77;
+    all.say(&says, false)?;
+    all.all_clusters_say("outbound|80|v1|app.test::default_priority::max_connections::77")?;
+    all.all_answer("/old", "", |answer| answer.body == "v1")?;
+    // Endpoints alone.
+    all.say(&says, true)?;
+    all.all_answer("/old", "", |answer| answer.body == "v3")?;
+    // Clusters, endpoints and routes at once.
+    says = Says { second: 0, timeout: "1ms", connections: 78, mark: "three" };
+    all.say(&says, false)?;
+    all.all_answer("/", "", |answer| answer.headers.get("x-mark").is_some_and(|mark| mark == "three"))?;
+    all.all_clusters_say("outbound|80||app.test::default_priority::max_connections::78")?;
+    all.all_answer("/old", "", |answer| answer.body == "v1")?;
+    shared(all, 0)?;
+    anyhow::ensure!(all.same_answer("/slow", "")?.status == 504, "/slow");
+    all.all_synced()?;
+    // What changed while they were alone.
+    says.connections = 79;
+    all.say_meanwhile(&says)?;
+    all.all_clusters_say("outbound|80||app.test::default_priority::max_connections::79")?;
+    all.all_answer("/old", "", |answer| answer.body == "v1")?;
+    all.none_refused()?;
+    all.alive()
+}
+
 fn strangers_are_refused(fleet: &mut Fleet) -> anyhow::Result<()> {
     let (status, _) = fetch(fleet.pages, "/nothing", WITHIN)?;
     anyhow::ensure!(status == 404, "/nothing: {status}");
@@ -192,6 +267,14 @@ fn main() -> ExitCode {
                 a_sidecar_limits_what_its_pods_see(&mut fleet)
             });
             suite.case("strangers-are-refused", || strangers_are_refused(&mut fleet));
+        }
+    }
+    match Beside::start() {
+        Err(error) => suite.case("beside-envoy", || Err(error)),
+        Ok(None) => suite.skip("beside-envoy", "no Envoy in .venv (make setup-test), or weir is not built"),
+        Ok(Some(mut all)) => {
+            suite.case("envoys-and-weirs-do-the-same", || envoys_and_weirs_do_the_same(&mut all));
+            suite.case("envoys-and-weirs-follow", || envoys_and_weirs_follow(&mut all));
         }
     }
     suite.finish()

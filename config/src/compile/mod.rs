@@ -31,7 +31,7 @@ use weir_proto::envoy::config::listener::v3::Listener;
 use weir_proto::envoy::config::route::v3::RouteConfiguration;
 
 pub use node::{Interception, Node, NodeIdError, NodeKind};
-pub use target::Target;
+pub use target::{Lacking, Target};
 
 use crate::diag::Diagnostic;
 use crate::kinds::Meta;

@@ -1,5 +1,7 @@
 //! What a compiled resource may hold, by who is going to read it.
 
+use std::collections::HashSet;
+
 /// Who reads the compiled resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
@@ -7,7 +9,13 @@ pub enum Target {
     Istiod,
     /// What this release of weir puts in force: for `--mesh-config`.
     Weir,
+    /// What an Envoy puts in force, without the extensions that it lacks: for `weirctl serve`.
+    Envoy(Lacking),
 }
+
+/// Which of the extensions that istiod makes use of an Envoy lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Lacking([bool; EXTENSIONS.len()]);
 
 /// A part of a resource that not every reader knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,12 +71,65 @@ const NOT_IN_WEIR: &[Part] = &[
     Part::Tunnelling,
 ];
 
+/// What the compiler says nothing of yet, so that an Envoy that it programs is not sent half of it: the settings of TLS.
+const NOT_MADE: &[Part] = &[Part::UpstreamTls, Part::DownstreamTls];
+
+/// Extensions that not every Envoy has, by the type of their settings. Without one of a part the whole part is left out.
+const EXTENSIONS: [(Part, &str); 7] = [
+    (Part::PeerMetadata, "io.istio.http.peer_metadata.Config"),
+    (Part::PeerMetadata, "envoy.tcp.metadataexchange.config.MetadataExchange"),
+    (Part::IstioAlpn, "istio.envoy.config.filter.http.alpn.v2alpha1.FilterConfig"),
+    (Part::IstioStats, "stats.PluginConfig"),
+    (Part::GrpcStats, "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig"),
+    (Part::RequestIdExtension, "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig"),
+    (Part::CaresResolver, "envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig"),
+];
+
+impl Lacking {
+    /// Of an Envoy that lists the types of its extensions' settings. One that lists none lacks nothing.
+    #[must_use]
+    pub fn of(types: &HashSet<&str>) -> Self {
+        Self(EXTENSIONS.map(|(_, name)| !types.is_empty() && !types.contains(name)))
+    }
+
+    /// The types of what is lacking.
+    pub fn types(self) -> impl Iterator<Item = &'static str> {
+        EXTENSIONS.into_iter().zip(self.0).filter(|(_, lacks)| *lacks).map(|((_, name), _)| name)
+    }
+
+    fn includes(self, part: Part) -> bool {
+        EXTENSIONS.iter().zip(self.0).any(|((of, _), lacks)| lacks && *of == part)
+    }
+}
+
 impl Target {
     /// Whether resources for this reader hold the part.
     pub(crate) fn has(self, part: Part) -> bool {
         match self {
             Self::Istiod => true,
             Self::Weir => !NOT_IN_WEIR.contains(&part),
+            Self::Envoy(lacking) => !NOT_MADE.contains(&part) && !lacking.includes(part),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envoy_gets_what_it_lists() {
+        let all: HashSet<&str> = EXTENSIONS.iter().map(|(_, name)| *name).collect();
+        let plain: HashSet<&str> = all.iter().copied().filter(|name| name.starts_with("envoy.ext")).collect();
+        let parts = [Part::PeerMetadata, Part::IstioAlpn, Part::IstioStats, Part::GrpcStats];
+        let has = |types: &HashSet<&str>| parts.map(|part| Target::Envoy(Lacking::of(types)).has(part));
+        assert_eq!(has(&all), [true; 4]);
+        assert_eq!(has(&HashSet::new()), [true; 4], "it does not say");
+        assert_eq!(has(&plain), [false, false, false, true]);
+        assert_eq!(Lacking::of(&plain).types().count(), 4);
+        assert!(
+            !Target::Envoy(Lacking::default()).has(Part::DownstreamTls),
+            "no port without the TLS it needs"
+        );
     }
 }

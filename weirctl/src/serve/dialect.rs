@@ -28,8 +28,11 @@ pub trait Dialect: Clone + Default + Send + Sync + 'static {
     /// Takes a request. `whole`: without names all of the type is wanted. None: it asks for too much.
     fn take(topic: &mut Topic, request: Self::Request, whole: bool) -> Option<Said>;
 
-    /// What is owed now, and how many resources that is.
-    fn owed(topic: &mut Topic, url: &str, all: &Resources, whole: bool) -> Option<(Self::Response, usize)>;
+    /// What is owed now.
+    fn owed<'a>(topic: &mut Topic, all: &'a Resources, whole: bool) -> Option<Owed<'a>>;
+
+    /// The response that carries it.
+    fn response(owed: Owed<'_>, url: &str) -> Self::Response;
 }
 
 /// Version of a set of resources: a hash of theirs.
@@ -69,15 +72,12 @@ impl Dialect for Delta {
         fits.then(|| topic.answered(&request.response_nonce, refused))
     }
 
-    fn owed(
-        topic: &mut Topic,
-        url: &str,
-        all: &Resources,
-        _: bool,
-    ) -> Option<(DeltaDiscoveryResponse, usize)> {
-        let owed = topic.changes(all)?;
-        let count = owed.resources.len();
-        let response = DeltaDiscoveryResponse {
+    fn owed<'a>(topic: &mut Topic, all: &'a Resources, _: bool) -> Option<Owed<'a>> {
+        topic.changes(all)
+    }
+
+    fn response(owed: Owed<'_>, url: &str) -> DeltaDiscoveryResponse {
+        DeltaDiscoveryResponse {
             system_version_info: version(&owed),
             resources: owed
                 .resources
@@ -93,8 +93,7 @@ impl Dialect for Delta {
             removed_resources: owed.removed,
             nonce: owed.nonce,
             ..DeltaDiscoveryResponse::default()
-        };
-        Some((response, count))
+        }
     }
 }
 
@@ -122,21 +121,17 @@ impl Dialect for Whole {
         topic.want(whole, request.resource_names.into_iter().collect()).then_some(said)
     }
 
-    fn owed(
-        topic: &mut Topic,
-        url: &str,
-        all: &Resources,
-        whole: bool,
-    ) -> Option<(DiscoveryResponse, usize)> {
-        let owed = topic.state(all, whole)?;
-        let count = owed.resources.len();
-        let response = DiscoveryResponse {
+    fn owed<'a>(topic: &mut Topic, all: &'a Resources, whole: bool) -> Option<Owed<'a>> {
+        topic.state(all, whole)
+    }
+
+    fn response(owed: Owed<'_>, url: &str) -> DiscoveryResponse {
+        DiscoveryResponse {
             version_info: version(&owed),
             resources: owed.resources.iter().map(|(_, held)| held.resource.clone()).collect(),
             type_url: url.to_owned(),
             nonce: owed.nonce,
             ..DiscoveryResponse::default()
-        };
-        Some((response, count))
+        }
     }
 }

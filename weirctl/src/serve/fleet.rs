@@ -52,6 +52,8 @@ pub struct Entry {
     pub peer: String,
     /// Dialect.
     pub dialect: &'static str,
+    /// Types of the extensions that it lacks, and that are left out for it.
+    pub left_out: Vec<&'static str>,
     /// Since when it is there.
     pub since: SystemTime,
     /// Number of the folder's state that it is to have.
@@ -113,6 +115,7 @@ impl Fleet {
             agent: super::snapshot::agent(node).to_owned(),
             peer,
             dialect,
+            left_out: super::snapshot::left_out(node),
             since: SystemTime::now(),
             state: 0,
             kinds: BTreeMap::new(),

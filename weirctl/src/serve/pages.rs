@@ -105,6 +105,7 @@ fn proxy(entry: &Entry) -> Value {
         .collect();
     json!({
         "proxy": entry.id, "agent": entry.agent, "peer": entry.peer, "dialect": entry.dialect,
+        "left_out": entry.left_out,
         "connected_since": seconds(entry.since), "state": entry.state, "types": kinds,
     })
 }

@@ -1,11 +1,12 @@
 //! The resources of one proxy. A version is a hash of what the resource says: what did not change keeps it, across
 //! restarts of the control plane too, so that a proxy that comes back is sent nothing it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use prost::{Message, Name};
-use weir_config::compile::{Compiled, Node, NodeIdError, Target, compile};
+use weir_config::compile::{Compiled, Lacking, Node, NodeIdError, Target, compile};
 use weir_config::world::World;
+use weir_proto::any::name_in_url;
 use weir_proto::envoy::config::core::v3::Node as Told;
 use weir_proto::envoy::config::core::v3::node::UserAgentVersionType;
 use weir_proto::google::protobuf::value::Kind;
@@ -84,9 +85,20 @@ impl Proxy {
         if let Some(map) = metadata.get(PORT_MAP).and_then(serde_json::Value::as_str) {
             node.listen_port_map.extend(ports(map));
         }
-        let target = if is_weir(told) { Target::Weir } else { Target::Istiod };
+        let target = if is_weir(told) { Target::Weir } else { Target::Envoy(lacking(told)) };
         Ok(Proxy { node, target })
     }
+}
+
+/// What istiod's resources name and a client that lists its extensions does not have.
+fn lacking(told: &Told) -> Lacking {
+    let types = told.extensions.iter().flat_map(|extension| &extension.type_urls);
+    Lacking::of(&types.map(|url| name_in_url(url)).collect::<HashSet<&str>>())
+}
+
+/// Types of the extensions that are left out for a client, because it does not have them.
+pub fn left_out(told: &Told) -> Vec<&'static str> {
+    if is_weir(told) { Vec::new() } else { lacking(told).types().collect() }
 }
 
 /// Is it a weir?

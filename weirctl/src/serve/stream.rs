@@ -31,6 +31,9 @@ struct Stream<D: Dialect> {
     line: Line,
     snapshot: Snapshot,
     topics: BTreeMap<String, Topic>,
+    /// Clusters that were sent anew. To Envoy such a one is another: it waits for its endpoints, those that it has
+    /// do not count, and it does not ask for them again.
+    warming: Vec<String>,
     responses: Responses<D>,
 }
 
@@ -53,8 +56,15 @@ pub async fn serve<D: Dialect>(
     };
     let Some(node) = D::node(&first) else { return };
     let line = plane.fleet.joins(node, peer, D::NAME);
-    let mut stream: Stream<D> =
-        Stream { plane, proxy, line, snapshot: Snapshot::default(), topics: BTreeMap::new(), responses };
+    let mut stream: Stream<D> = Stream {
+        plane,
+        proxy,
+        line,
+        snapshot: Snapshot::default(),
+        topics: BTreeMap::new(),
+        warming: Vec::new(),
+        responses,
+    };
     let mut request = Some(first);
     loop {
         if let Some(request) = request.take()
@@ -135,9 +145,15 @@ impl<D: Dialect> Stream<D> {
             let Some(topic) = self.topics.get_mut(&kind) else { continue };
             let whole = ResourceType::of(&kind).is_some_and(|kind| kind.whole);
             let all = self.snapshot.resources(&kind);
-            if let Some((response, count)) = D::owed(topic, &type_url(&kind), all, whole) {
-                self.line.sent(&kind, count, all.len());
-                owed.push(response);
+            if kind == ENDPOINTS.name {
+                self.warming.drain(..).for_each(|name| topic.forget(&name));
+            }
+            if let Some(mut one) = D::owed(topic, all, whole) {
+                self.line.sent(&kind, one.resources.len(), all.len());
+                if kind == CLUSTER.name {
+                    self.warming.append(&mut one.renewed);
+                }
+                owed.push(D::response(one, &type_url(&kind)));
             }
         }
         for response in owed {

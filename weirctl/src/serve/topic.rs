@@ -41,6 +41,8 @@ pub struct Owed<'a> {
     pub resources: Vec<(&'a String, &'a Held)>,
     /// Names of what is gone.
     pub removed: Vec<String>,
+    /// Names of what the proxy had in another version.
+    pub renewed: Vec<String>,
     /// The response's nonce.
     pub nonce: String,
 }
@@ -95,6 +97,19 @@ impl Topic {
         self.names.len() <= MOST_NAMES
     }
 
+    /// What the proxy has of a name is of no use to it any more: it is sent again, if it is wanted.
+    pub fn forget(&mut self, name: &str) {
+        self.has.remove(name);
+    }
+
+    /// Those of some names that the proxy has in another version.
+    fn renewed(&self, now: &[(&String, &Held)]) -> Vec<String> {
+        let other = |(name, held): &&(&String, &Held)| {
+            self.has.get(*name).is_some_and(|has| !has.is_empty() && *has != held.version)
+        };
+        now.iter().filter(other).map(|(name, _)| (*name).clone()).collect()
+    }
+
     fn wants(&self, name: &str) -> bool {
         self.wildcard || self.names.contains(name)
     }
@@ -127,13 +142,14 @@ impl Topic {
         if resources.is_empty() && removed.is_empty() {
             return None;
         }
+        let renewed = self.renewed(&resources);
         for (name, held) in &resources {
             self.has.insert((*name).clone(), held.version.clone());
         }
         for name in &removed {
             self.has.insert(name.clone(), String::new());
         }
-        Some(Owed { resources, removed, nonce: self.next_nonce() })
+        Some(Owed { resources, removed, renewed, nonce: self.next_nonce() })
     }
 
     /// State of the world: all that is wanted, if something of it changed or was asked for. `whole`: what a response
@@ -151,9 +167,10 @@ impl Topic {
         if !due {
             return None;
         }
+        let renewed = self.renewed(&resources);
         self.asked = false;
         self.has = now;
-        Some(Owed { resources, removed: Vec::new(), nonce: self.next_nonce() })
+        Some(Owed { resources, removed: Vec::new(), renewed, nonce: self.next_nonce() })
     }
 }
 
@@ -222,11 +239,18 @@ mod tests {
         assert!(clusters.state(&all, true).is_none());
         assert_eq!(names(&clusters.state(&world(&[("b", "1")]), true).unwrap()), ["b"]);
 
+        let later = world(&[("b", "2"), ("c", "1")]);
+        clusters.answered("3", None);
+        assert_eq!(clusters.state(&later, true).unwrap().renewed, ["b"]);
+
         let mut endpoints = Topic::default();
         assert!(endpoints.want(false, set(&["a"])));
         assert_eq!(names(&endpoints.state(&all, false).unwrap()), ["a"]);
         endpoints.answered("1", None);
         assert!(endpoints.want(false, set(&["a", "b"])));
         assert_eq!(names(&endpoints.state(&all, false).unwrap()), ["b"]);
+        endpoints.answered("2", None);
+        endpoints.forget("a");
+        assert_eq!(names(&endpoints.state(&all, false).unwrap()), ["a"]);
     }
 }

@@ -48,7 +48,10 @@ fn chains(ctx: &Context<'_>, servers: &[Server<'_>], listener_name: &str) -> Vec
     let mut chains = Vec::new();
     for server in servers {
         let tls = matches!(server.protocol, Protocol::Https | Protocol::Tls);
-        if tls && !ctx.target.has(Part::DownstreamTls) {
+        let passes =
+            matches!(server.mode(), Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
+        let needed = if passes { Part::ChainsByProtocol } else { Part::DownstreamTls };
+        if tls && !ctx.target.has(needed) {
             let what = format!("TLS on port {} of {}", server.port, server.gateway);
             ctx.not_yet(&what, "the port is not opened for these hosts", server.span);
             continue;
