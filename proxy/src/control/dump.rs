@@ -170,20 +170,32 @@ impl Printer {
         let mut parts: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
         for (name, kept) in table.sorted().into_iter().filter(|(name, _)| self.wanted(name)) {
             let warming = waiting.contains(&(section.kind, name.clone()));
-            let (part, value) = match (kept.fixed, warming) {
-                (true, _) => (section.fixed, self.fixed(section, name, kept)),
-                (false, true) => (section.warming, self.dynamic(section, name, Some((kept, true)), None)),
-                (false, false) => {
-                    let refused = table.refused.get(name);
-                    (section.dynamic, self.dynamic(section, name, Some((kept, false)), refused))
+            let refused = table.refused.get(name);
+            let (active, coming) = match warming {
+                true => (table.serving(name), Some(kept)),
+                false => (Some(kept), None),
+            };
+            // Both versions of a listener stand in one entry; of a cluster each has its own place.
+            let apart = section.warming != section.dynamic;
+            let entries = match apart {
+                _ if kept.fixed => vec![(section.fixed, self.fixed(section, name, kept))],
+                false => vec![(section.dynamic, self.dynamic(section, name, (active, coming), refused))],
+                true => {
+                    let active = active
+                        .map(|v| (section.dynamic, self.dynamic(section, name, (Some(v), None), refused)));
+                    let coming =
+                        coming.map(|v| (section.warming, self.dynamic(section, name, (None, Some(v)), None)));
+                    active.into_iter().chain(coming).collect()
                 }
             };
-            parts.entry(part).or_default().push(value);
+            for (part, value) in entries {
+                parts.entry(part).or_default().push(value);
+            }
         }
         let never =
             table.refused.iter().filter(|(name, _)| self.wanted(name) && !table.kept.contains_key(*name));
         for (name, refused) in never {
-            let value = self.dynamic::<T>(section, name, None, Some(refused));
+            let value = self.dynamic::<T>(section, name, (None, None), Some(refused));
             parts.entry(section.dynamic).or_default().push(value);
         }
         let mut out = Map::new();
@@ -212,36 +224,33 @@ impl Printer {
         out
     }
 
+    fn version<T>(&self, section: &Section, kept: &Kept<T>) -> Map<String, Value> {
+        let mut out = Map::new();
+        out.insert("version_info".into(), (&*kept.version).into());
+        out.insert(section.field.into(), self.resource(section.kind, &kept.body));
+        out.insert("last_updated".into(), timestamp(kept.since).into());
+        out
+    }
+
+    /// An entry of a version in force and of one that waits to be; a section with place for one shows what is in force.
     fn dynamic<T>(
         &self,
         section: &Section,
         name: &str,
-        kept: Option<(&Kept<T>, bool)>,
+        (active, coming): (Option<&Kept<T>>, Option<&Kept<T>>),
         refused: Option<&Refused>,
     ) -> Value {
-        let mut state = Map::new();
-        if let Some((kept, _)) = kept {
-            state.insert("version_info".into(), (&*kept.version).into());
-            state.insert(section.field.into(), self.resource(section.kind, &kept.body));
-            state.insert("last_updated".into(), timestamp(kept.since).into());
+        let mut out = Map::new();
+        if matches!(section.kind, Kind::Listener | Kind::Secret) {
+            out.insert("name".into(), name.into());
         }
-        let mut out = match section.kind {
-            // A listener's versions stand one level deeper.
-            Kind::Listener => {
-                let mut out = Map::new();
-                out.insert("name".into(), name.into());
-                if let Some((_, warming)) = kept {
-                    let part = if warming { "warming_state" } else { "active_state" };
-                    out.insert(part.into(), state.into());
-                }
-                out
+        if section.kind == Kind::Listener {
+            for (part, kept) in [("active_state", active), ("warming_state", coming)] {
+                out.extend(kept.map(|kept| (part.to_owned(), self.version(section, kept).into())));
             }
-            Kind::Secret => {
-                state.insert("name".into(), name.into());
-                state
-            }
-            _ => state,
-        };
+        } else if let Some(kept) = active.or(coming) {
+            out.append(&mut self.version(section, kept));
+        }
         if let Some(refused) = refused {
             out.insert("error_state".into(), self.error(section.kind, refused));
             out.insert("client_status".into(), "NACKED".into());

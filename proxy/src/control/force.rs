@@ -129,6 +129,16 @@ impl Force {
         names.filter_map(|name| self.clusters.get(name)).map(|cluster| &cluster.stat_name)
     }
 
+    /// Is some version of it in force?
+    pub(super) fn serves(&self, kind: Kind, name: &str) -> bool {
+        match kind {
+            Kind::Cluster => self.clusters.contains_key(name),
+            Kind::Route => self.routes.contains_key(name),
+            Kind::Listener => self.listeners.contains_key(name),
+            Kind::Endpoints | Kind::Secret | Kind::Extension | Kind::Runtime => false,
+        }
+    }
+
     /// Is there, or is waited for no more?
     fn settled(&self, kind: Kind, name: &Name, there: bool) -> bool {
         there || !(self.gaps.waits(kind, name) || self.waiting.contains(&(kind, name.clone())))
@@ -265,6 +275,7 @@ impl State {
         pending.publish = true;
         match kind {
             Kind::Cluster => {
+                self.clusters.settled(&name);
                 if let Some(cluster) = self.clusters.get(&name) {
                     let old = force.put_cluster(cluster.clone());
                     self.wants.cluster(old.as_ref(), Some(cluster));
@@ -273,11 +284,13 @@ impl State {
                 }
             }
             Kind::Route => {
+                self.routes.settled(&name);
                 if let Some(config) = self.routes.get(&name) {
                     force.routes.insert(name.clone(), config.clone());
                 }
             }
             Kind::Listener => {
+                self.listeners.settled(&name);
                 if let Some(listener) = self.listeners.get(&name) {
                     let old = force.listeners.insert(name.clone(), listener.clone());
                     force.addresses = None;

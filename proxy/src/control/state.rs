@@ -113,13 +113,13 @@ impl State {
 
     /// Applies an update; each resource is judged alone.
     pub(super) fn apply(&mut self, update: Update) -> Vec<Verdict> {
-        let (version, sent) = (update.version.clone(), update.sent);
+        let (version, sent, unread) = (update.version.clone(), update.sent, update.unread);
         let mut pending = Pending { waits: update.later, ..Pending::default() };
         self.take(update, false, &mut pending);
         self.initial.retain(|(kind, _)| Some(*kind) != sent);
         self.finish(&mut pending, Instant::now());
         if let Some(kind) = sent {
-            self.stats.judged(kind, &version, &pending.verdicts, &self.force, &self.wants.now);
+            self.stats.judged((kind, unread), &version, &pending.verdicts, &self.force, &self.wants.now);
             self.note_sent(&pending.verdicts);
         }
         self.count(&pending);
@@ -234,7 +234,8 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let old = self.clusters.accept(resource, value.clone(), origin.version, origin.fixed);
+            let serves = self.force.serves(Kind::Cluster, &name);
+            let old = self.clusters.accept(resource, value.clone(), origin, serves);
             self.wants.cluster(old.as_ref(), Some(&value));
             pending.accept(Kind::Cluster, name, old.is_some());
         }
@@ -260,7 +261,7 @@ impl State {
         for (resource, value) in compiled {
             let name = resource.name.clone();
             pending.services.insert(name.clone());
-            let old = self.endpoints.accept(resource, value, origin.version, origin.fixed);
+            let old = self.endpoints.accept(resource, value, origin, false);
             pending.accept(Kind::Endpoints, name, old.is_some());
         }
         for name in change.removed {
@@ -276,7 +277,8 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let old = self.routes.accept(resource, value, origin.version, origin.fixed);
+            let serves = self.force.serves(Kind::Route, &name);
+            let old = self.routes.accept(resource, value, origin, serves);
             pending.accept(Kind::Route, name, old.is_some());
         }
         for name in change.removed {
@@ -333,7 +335,8 @@ impl State {
             Ok(prepared) => {
                 let (handed, closed) = self.sockets.commit(&name, prepared, self.workers.count());
                 self.force.hold(&name, handed, closed);
-                let old = self.listeners.accept(resource, value.clone(), origin.version, origin.fixed);
+                let serves = self.force.serves(Kind::Listener, &name);
+                let old = self.listeners.accept(resource, value.clone(), origin, serves);
                 self.wants.listener(old.as_ref(), Some(&value));
                 pending.accept(Kind::Listener, name, old.is_some());
             }

@@ -92,26 +92,26 @@ impl Stats {
     /// What became of what a control plane sent.
     pub(super) fn judged(
         &self,
-        kind: Kind,
+        (kind, unread): (Kind, bool),
         version: &str,
         verdicts: &[Verdict],
         force: &Force,
         interest: &Interest,
     ) {
+        let ended = |accepted: bool| match accepted {
+            true => Counted::Success,
+            false if unread => Counted::Failure,
+            false => Counted::Rejected,
+        };
         if let Some(prefix) = whole(kind) {
-            self.subscriptions.judged(
-                prefix,
-                version,
-                !verdicts.iter().any(|verdict| verdict.result.is_err()),
-                true,
-            );
-            return;
+            let accepted = verdicts.iter().all(|verdict| verdict.result.is_ok());
+            return self.subscriptions.judged(prefix, version, ended(accepted), true);
         }
         for Verdict { name, result, .. } in verdicts {
             let gone = matches!(result, Ok(Outcome::Removed));
             let one = |prefix: String| match gone {
                 true => self.subscriptions.forget(&prefix),
-                false => self.subscriptions.judged(&prefix, version, result.is_ok(), false),
+                false => self.subscriptions.judged(&prefix, version, ended(result.is_ok()), false),
             };
             match kind {
                 Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),

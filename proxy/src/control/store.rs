@@ -1,7 +1,7 @@
 //! What is kept of every resource: the bytes as received, what they compiled to, and what was refused since.
 
 use super::compile::secret::Secret;
-use super::state::State;
+use super::state::{Origin, State};
 use super::update::Resource;
 use crate::base::Name;
 use crate::base::ledger::CompileError;
@@ -46,16 +46,42 @@ pub(super) struct Judged;
 pub(super) struct Table<T> {
     pub(super) kept: HashMap<Name, Kept<T>, foldhash::fast::RandomState>,
     pub(super) refused: BTreeMap<Name, Refused>,
+    /// Versions that serve on while those accepted since wait to come into force.
+    serving: BTreeMap<Name, Kept<T>>,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Table { kept: HashMap::default(), refused: BTreeMap::new() }
+        Table { kept: HashMap::default(), refused: BTreeMap::new(), serving: BTreeMap::new() }
     }
 }
 
 /// Longest text of a refusal that is kept for the dump, in bytes.
 const MAX_DETAILS: usize = 8 * 1024;
+
+impl<T: Clone> Table<T> {
+    /// Takes a version; gives the one before. `serves`: that one is in force until the new one has [`Table::settled`].
+    pub(super) fn accept(
+        &mut self,
+        resource: Resource,
+        value: T,
+        origin: &Origin<'_>,
+        serves: bool,
+    ) -> Option<T> {
+        self.refused.remove(&resource.name);
+        // A copy of its own: a piece would keep the whole message that it came in.
+        let body = resource.body[..].into();
+        let version = resource.version.unwrap_or_else(|| origin.version.clone());
+        let fixed = origin.fixed;
+        let kept = Kept { body, value, fixed, version, since: SystemTime::now(), ttl: resource.ttl };
+        let before = self.kept.insert(resource.name.clone(), kept)?;
+        let value = before.value.clone();
+        if serves {
+            self.serving.entry(resource.name).or_insert(before);
+        }
+        Some(value)
+    }
+}
 
 impl<T> Table<T> {
     /// The version in force.
@@ -82,14 +108,14 @@ impl<T> Table<T> {
         self.kept.get(name).is_some_and(|kept| kept.fixed)
     }
 
-    /// Puts a version in force; gives the one before.
-    pub(super) fn accept(&mut self, resource: Resource, value: T, version: &Name, fixed: bool) -> Option<T> {
-        self.refused.remove(&resource.name);
-        // A copy of its own: a piece would keep the whole message that it came in.
-        let body = resource.body[..].into();
-        let version = resource.version.unwrap_or_else(|| version.clone());
-        let kept = Kept { body, value, fixed, version, since: SystemTime::now(), ttl: resource.ttl };
-        self.kept.insert(resource.name, kept).map(|before| before.value)
+    /// The version that was accepted last is in force.
+    pub(super) fn settled(&mut self, name: &str) {
+        self.serving.remove(name);
+    }
+
+    /// The version that serves while the one that was accepted last waits.
+    pub(super) fn serving(&self, name: &str) -> Option<&Kept<T>> {
+        self.serving.get(name)
     }
 
     /// The same version, compiled to something else; gives what it was compiled to before.
@@ -112,6 +138,7 @@ impl<T> Table<T> {
     /// Forgets a name; gives what was in force.
     pub(super) fn remove(&mut self, name: &str) -> Option<T> {
         self.refused.remove(name);
+        self.serving.remove(name);
         self.kept.remove(name).map(|kept| kept.value)
     }
 

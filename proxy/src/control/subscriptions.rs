@@ -123,14 +123,14 @@ impl Subscriptions {
         self.with(prefix, |counts| counts.add(what));
     }
 
-    /// An update of this version was attempted, and accepted or not.
-    pub(super) fn judged(&self, prefix: &str, version: &str, accepted: bool, keep_text: bool) {
+    /// An update of this version was attempted, and ended so.
+    pub(super) fn judged(&self, prefix: &str, version: &str, ended: Counted, keep_text: bool) {
         self.with(prefix, |counts| {
             counts.add(Counted::Attempt);
-            if !accepted {
-                return counts.add(Counted::Rejected);
+            counts.add(ended);
+            if ended != Counted::Success {
+                return;
             }
-            counts.add(Counted::Success);
             counts.updated = now();
             counts.version = xxh64(version.as_bytes(), 0);
             if keep_text {
@@ -202,8 +202,8 @@ mod tests {
     fn names_are_envoys() {
         let all = Subscriptions::default();
         all.count(CDS, Counted::Attempt);
-        all.judged(CDS, "7", true, true);
-        all.judged(&eds("a:b"), "7", true, false);
+        all.judged(CDS, "7", Counted::Success, true);
+        all.judged(&eds("a:b"), "7", Counted::Success, false);
         all.count(&rds("in", "http.80"), Counted::Rejected);
         all.connected("control_plane.", true);
         let mut seen = Snapshot::default();

@@ -32,7 +32,7 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let old = self.secrets.accept(resource, value, origin.version, origin.fixed);
+            let old = self.secrets.accept(resource, value, origin, false);
             pending.accept(Kind::Secret, name, old.is_some());
         }
         for name in change.removed {
@@ -52,7 +52,7 @@ impl State {
             let name = resource.name.clone();
             match self.listeners_with(&name, Some(&value)) {
                 Ok(listeners) => {
-                    let old = self.extensions.accept(resource, value, origin.version, origin.fixed);
+                    let old = self.extensions.accept(resource, value, origin, false);
                     pending.accept(Kind::Extension, name, old.is_some());
                     self.replace_listeners(listeners, pending);
                 }
@@ -109,7 +109,7 @@ impl State {
         });
         for (resource, value) in compiled {
             let name = resource.name.clone();
-            let old = self.runtimes.accept(resource, value, origin.version, origin.fixed);
+            let old = self.runtimes.accept(resource, value, origin, false);
             pending.accept(Kind::Runtime, name, old.is_some());
         }
         for name in change.removed {

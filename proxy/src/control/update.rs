@@ -114,6 +114,8 @@ pub struct Update {
     pub version: Box<str>,
     /// The type that a control plane has sent.
     pub sent: Option<Kind>,
+    /// The source itself could not be read: what is refused here was never seen.
+    pub unread: bool,
     /// What it names and is not there comes later. False: the update is whole, and nothing is waited for.
     pub later: bool,
     /// Clusters.

@@ -133,3 +133,26 @@ fn waiting_has_an_end() {
     control.apply(whole);
     assert!(published.load().routes.contains_key("w"));
 }
+
+#[test]
+fn a_version_that_waits_is_shown_beside_the_one_that_serves() {
+    let (control, _, _) = started(PLANE);
+    send(&control, Kind::Cluster, vec![cluster("two", "0s")]);
+    send(&control, Kind::Endpoints, vec![endpoints("two")]);
+    let shown = || {
+        let dump = control.dump_blocking(DumpOptions::default()).to_string();
+        ["dynamic_active_clusters", "dynamic_warming_clusters"].map(|part| dump.contains(part))
+    };
+    assert_eq!(shown(), [true, false]);
+    for service in ["other", "another"] {
+        let message: Cluster = parse(&format!(
+            "{{name: two, type: EDS, eds_cluster_config: {{service_name: {service}, eds_config: {{ads: {{}}, initial_fetch_timeout: 0s}}}}}}"
+        ));
+        send(&control, Kind::Cluster, vec![resource("two", &message)]);
+        assert_eq!(shown(), [true, true], "{service}");
+    }
+    send(&control, Kind::Endpoints, vec![endpoints("another")]);
+    assert_eq!(shown(), [true, false]);
+    let dump = control.dump_blocking(DumpOptions::default()).to_string();
+    assert!(dump.contains("another"), "{dump}");
+}

@@ -111,10 +111,20 @@ fn refusal(verdict: Verdict) -> Option<Refusal> {
 
 /// Applies what a session has received; gives what of it was refused by whoever compiled it.
 pub(super) async fn apply(inlet: &Inlet, incoming: Incoming) -> Vec<Refusal> {
+    take(inlet, incoming, false).await
+}
+
+/// What of a source is refused because that cannot be read.
+pub(super) async fn unread(inlet: &Inlet, incoming: Incoming) {
+    take(inlet, incoming, true).await;
+}
+
+async fn take(inlet: &Inlet, incoming: Incoming, unread: bool) -> Vec<Refusal> {
     let Some(kind) = Kind::of(incoming.kind.name) else { return Vec::new() };
     let early = incoming.refused.clone();
     let version = incoming.version.clone();
-    let verdicts = inlet.apply(Update::sent(kind, &version, change(incoming))).await;
+    let update = Update { unread, ..Update::sent(kind, &version, change(incoming)) };
+    let verdicts = inlet.apply(update).await;
     let all: Vec<Refusal> = verdicts.into_iter().filter_map(refusal).collect();
     for Refusal { name, why } in all.iter().take(MAX_LOGGED) {
         tracing::warn!(%kind, %name, %version, "refused: {why}; the version before, if any, stays in force");

@@ -167,7 +167,7 @@ impl Files {
                 message.type_url = held.of.url();
                 held.session.receive(&message, Instant::now())
             }
-            Err(why) => Some(unread(held.of, &held.names, &why)),
+            Err(why) => return feed::unread(&self.inlet, unread(held.of, &held.names, &why)).await,
         };
         if let Some(incoming) = incoming {
             tracing::debug!(path, version = incoming.version, "read");
