@@ -2,6 +2,7 @@
 //! the laws of the house.
 #![forbid(unsafe_code)]
 
+pub mod agent;
 pub mod attack;
 pub mod beside;
 pub mod bootstrap;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -59,16 +59,28 @@ impl Proxy {
         Self::run(&weir()?, folder()?, arguments, port)
     }
 
-    fn run(program: &Path, folder: PathBuf, arguments: &[&str], port: u16) -> anyhow::Result<Self> {
-        let child = Command::new(program)
-            .args(arguments)
-            .args(["--concurrency", "1"])
+    /// Starts the program under test in a folder, which is its own from now on, with these arguments alone, and does
+    /// not wait.
+    pub fn start_in(folder: PathBuf, arguments: &[String]) -> anyhow::Result<Self> {
+        let mut command = Command::new(weir()?);
+        command.args(arguments).current_dir(&folder);
+        Self::spawn(command, folder)
+    }
+
+    fn spawn(mut command: Command, folder: PathBuf) -> anyhow::Result<Self> {
+        let child = command
             .stdin(Stdio::null())
             .stdout(fs::File::create(folder.join("stdout"))?)
             .stderr(fs::File::create(folder.join("stderr"))?)
             .spawn()
-            .with_context(|| program.display().to_string())?;
-        let mut proxy = Self { child, folder };
+            .with_context(|| command.get_program().display().to_string())?;
+        Ok(Self { child, folder })
+    }
+
+    fn run(program: &Path, folder: PathBuf, arguments: &[&str], port: u16) -> anyhow::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(arguments).args(["--concurrency", "1"]);
+        let mut proxy = Self::spawn(command, folder)?;
         let end = Instant::now() + READY_WITHIN;
         while Instant::now() < end {
             if let Some(status) = proxy.child.try_wait()? {
@@ -95,6 +107,23 @@ impl Proxy {
         self.child.kill()?;
         self.child.wait()?;
         Ok(())
+    }
+
+    /// Sends it a signal by its name.
+    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
+        crate::namespace::script(&format!("kill -s {name} {}", self.child.id()))
+    }
+
+    /// Waits until it has ended, and tells how.
+    pub fn ended(&mut self, within: Duration) -> anyhow::Result<ExitStatus> {
+        let end = Instant::now() + within;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status);
+            }
+            anyhow::ensure!(Instant::now() < end, "it runs on after {within:?}: {}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     /// Resident memory now (VmRSS), in KiB.
@@ -132,7 +161,7 @@ impl Proxy {
 }
 
 /// A new folder for one process.
-fn folder() -> anyhow::Result<PathBuf> {
+pub fn folder() -> anyhow::Result<PathBuf> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let unique = format!("weir-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
     let folder = std::env::temp_dir().join(unique);

@@ -34,7 +34,8 @@ fn absent(mode: Mode) -> anyhow::Result<()> {
     bench.shows("cluster.a.update_success", |n| n >= 1)?;
     bench.shows("http.edge.rds.routes.update_success", |n| n >= 1)?;
     anyhow::ensure!(bench.stat("control_plane.connected_state")? == 1, "connected");
-    anyhow::ensure!(bench.plane.told().agent == "envoy", "user agent '{}'", bench.plane.told().agent);
+    let agent = bench.plane.told().node.user_agent_name;
+    anyhow::ensure!(agent == "envoy", "user agent '{agent}'");
     bench.done()
 }
 

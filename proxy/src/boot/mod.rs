@@ -79,13 +79,8 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         mesh::Mesh::start(dir, &flags, control.clone())?;
     }
     let admin_address = control.settings().admin.clone();
-    let shutdown = shutdown::Shutdown::new(
-        crew.clone(),
-        control.clone(),
-        flags.shutdown_grace,
-        flags.drain_time,
-        flags.immediate_drain,
-    );
+    let shutdown =
+        shutdown::Shutdown::new(crew.clone(), control.clone(), flags.shutdown_grace, flags.immediate_drain);
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;

@@ -3,7 +3,7 @@
 
 use super::crew::Crew;
 use crate::control::Control;
-use crate::live::drain;
+use crate::live::drain::{self, Reach};
 use crate::observe::log;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,25 +22,20 @@ pub struct Shutdown {
     crew: Arc<Crew>,
     control: Control,
     grace: Duration,
-    drain_time: Option<Duration>,
+    /// `--drain-strategy immediate`
+    immediate: bool,
     quit: Notify,
     draining: AtomicBool,
 }
 
 impl Shutdown {
     /// With the flags' times.
-    pub fn new(
-        crew: Arc<Crew>,
-        control: Control,
-        grace: Duration,
-        drain_time: Duration,
-        immediate: bool,
-    ) -> Arc<Shutdown> {
+    pub fn new(crew: Arc<Crew>, control: Control, grace: Duration, immediate: bool) -> Arc<Shutdown> {
         Arc::new(Shutdown {
             crew,
             control,
             grace,
-            drain_time: (!immediate).then_some(drain_time),
+            immediate,
             quit: Notify::new(),
             draining: AtomicBool::new(false),
         })
@@ -60,13 +55,15 @@ impl Shutdown {
     pub fn drain_listeners(&self, graceful: bool, inbound_only: bool, skip_exit: bool) {
         let mut after = Duration::ZERO;
         if graceful {
-            drain::begin(self.drain_time);
+            let reach = if inbound_only { Reach::Inbound } else { Reach::All };
+            drain::begin(reach, (!self.immediate).then(drain::time));
             self.crew.drain();
             log::flush_all(LOG_FLUSH);
             if skip_exit {
                 return;
             }
-            after = self.drain_time.unwrap_or_default();
+            // Whatever the strategy: that tells when connections close, not how long listeners accept.
+            after = drain::time();
         }
         let control = self.control.clone();
         let name = std::thread::Builder::new().name("drain".into());
@@ -119,7 +116,7 @@ impl Shutdown {
     async fn begin(&self) {
         tracing::info!(grace_s = self.grace.as_secs(), open = self.crew.connections(), "draining");
         self.draining.store(true, Ordering::Relaxed);
-        drain::begin(None);
+        drain::begin(Reach::All, None);
         drain::close_idle();
         self.control.stop_listening(false).await;
         self.crew.drain();

@@ -11,7 +11,7 @@ use crate::admin::{
 use crate::control::compile::bootstrap::Settings;
 use crate::control::compile::stats::{TagRule, TagValue};
 use crate::control::{Control, DumpOptions};
-use crate::live::drain;
+use crate::live::drain::{self, Reach};
 use crate::live::host::{Host, Stat, flag};
 use crate::live::permit::{Breakers, Kind};
 use crate::model::cluster::{Cluster, Discovery};
@@ -149,7 +149,7 @@ impl AdminState for View {
     fn fail_health_checks(&self, fail: bool) {
         self.failing.store(fail, Ordering::Relaxed);
         if fail {
-            drain::begin(None);
+            drain::begin(Reach::All, None);
             self.crew.drain();
         } else {
             drain::end();

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use prost::Message;
 use tokio::sync::{oneshot, watch};
+use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::google::protobuf::Any;
 use weir_xds::ResourceType;
 
@@ -57,8 +58,8 @@ pub struct Told {
     pub breaches: Vec<String>,
     /// Names that clients ask for, by type.
     pub names: BTreeMap<String, BTreeSet<String>>,
-    /// User agent of the last stream's node.
-    pub agent: String,
+    /// The last stream's node.
+    pub node: Node,
 }
 
 /// What the streams share.
@@ -90,10 +91,16 @@ impl Plane {
         Ok(Self { port: crate::ports::free()?, path: None, shared: Arc::new(shared), running: None })
     }
 
-    /// One that runs, on a Unix socket.
-    pub fn start_at(path: PathBuf) -> anyhow::Result<Self> {
+    /// One that is not there yet, and will be on a Unix socket.
+    pub fn absent_at(path: PathBuf) -> anyhow::Result<Self> {
         let mut plane = Self::absent()?;
         plane.path = Some(path);
+        Ok(plane)
+    }
+
+    /// One that runs, on a Unix socket.
+    pub fn start_at(path: PathBuf) -> anyhow::Result<Self> {
+        let mut plane = Self::absent_at(path)?;
         plane.up()?;
         Ok(plane)
     }

@@ -133,7 +133,7 @@ fn open<'a>(world: &'a World, kind: &str) -> Option<&'a BTreeMap<String, Held>> 
 /// Notes the first message of a stream.
 fn first(node: Option<&Node>, told: &mut Told) {
     match node.filter(|node| !node.id.is_empty()) {
-        Some(node) => node.user_agent_name.clone_into(&mut told.agent),
+        Some(node) => node.clone_into(&mut told.node),
         None => told.breaches.push("the first message of a stream names no node".to_owned()),
     }
 }

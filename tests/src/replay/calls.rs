@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use super::expect::{Answered, Call, Speaks};
+use super::expect::{Answered, Call, Speaks, Way};
 use super::ground::mark;
 use crate::wire::h2;
 
@@ -39,14 +39,20 @@ fn bind(socket: &Socket, from: IpAddr) -> anyhow::Result<()> {
     }
 }
 
+/// Connects from an address.
+pub fn connect(way: Way, to: SocketAddr, from: IpAddr) -> anyhow::Result<TcpStream> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_mark(mark(way))?;
+    bind(&socket, from)?;
+    socket.connect_timeout(&to.into(), WITHIN)?;
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(WITHIN))?;
+    Ok(stream)
+}
+
 /// Makes a call from an address.
 pub fn call(call: &Call, from: IpAddr) -> anyhow::Result<Made> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-    socket.set_mark(mark(call.way))?;
-    bind(&socket, from)?;
-    socket.connect_timeout(&call.to.into(), WITHIN)?;
-    let mut stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(WITHIN))?;
+    let mut stream = connect(call.way, call.to, from)?;
     let own = stream.local_addr()?;
     let host = call.host.clone().unwrap_or_else(|| call.to.to_string());
     let answered = match call.speaks {

@@ -8,7 +8,7 @@ mod ground;
 mod line;
 mod recording;
 
-pub use calls::{Made, call};
+pub use calls::{Made, call, connect};
 pub use expect::{Call, Node, Speaks, Want, Way, expectations};
 pub use ground::{Backend, prepare};
 pub use line::Line;
