@@ -9,6 +9,7 @@ pub mod bootstrap;
 pub mod corpora;
 pub mod delivery;
 pub mod law;
+pub mod load;
 pub mod namespace;
 pub mod open;
 pub mod oracle;

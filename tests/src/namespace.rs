@@ -1,9 +1,11 @@
 //! Network namespaces: a machine of one's own, whose addresses and redirections disturb nobody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
 use anyhow::Context;
+
+use crate::suite::Suite;
 
 /// Commands of the system's administrator are not on everybody's path.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -82,6 +84,28 @@ pub fn enter() -> anyhow::Result<Option<ExitCode>> {
         .status()
         .context("unshare")?;
     Ok(Some(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }))
+}
+
+/// Runs a suite on a corpus in a namespace of its own, and gives its end. Skipped where either cannot be had.
+pub fn suite(
+    name: &'static str,
+    corpus: &str,
+    run: impl FnOnce(&mut Suite, &Path) -> anyhow::Result<()>,
+) -> ExitCode {
+    let mut suite = Suite::new(name);
+    match crate::corpora::folder(corpus).and_then(|folder| allowed().map(|()| folder)) {
+        Err(reason) => suite.skip("all", format!("{reason:#}")),
+        Ok(folder) => match enter() {
+            Ok(Some(code)) => return code,
+            Ok(None) => {
+                if let Err(error) = run(&mut suite, &folder) {
+                    suite.verdict("all", Err(error));
+                }
+            }
+            Err(error) => suite.verdict("all", Err(error)),
+        },
+    }
+    suite.finish()
 }
 
 /// Runs a shell's script; what it says when it fails is the error.

@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use weir_tests::agent::{
     ACTIVE, ADMIN, Agent, HEALTH, Kept, METRICS, Probe, Start, active, health, page, post,
 };
+use weir_tests::namespace;
 use weir_tests::oracle::content;
 use weir_tests::oracle::wire::Message;
 use weir_tests::replay::{self, Backend, Recording, Step, Way};
 use weir_tests::suite::Suite;
 use weir_tests::wire::h1;
-use weir_tests::{corpora, namespace};
 
 /// Clients from elsewhere.
 const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 9));
@@ -268,23 +268,5 @@ fn run(suite: &mut Suite, ads: &Path) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("agent");
-    let found =
-        corpora::folder("istiod-recorded/ads").and_then(|folder| namespace::allowed().map(|()| folder));
-    let ads = match found {
-        Ok(folder) => folder,
-        Err(reason) => {
-            suite.skip("all", format!("{reason:#}"));
-            return suite.finish();
-        }
-    };
-    let ran = match namespace::enter() {
-        Ok(Some(code)) => return code,
-        Ok(None) => run(&mut suite, &ads),
-        Err(error) => Err(error),
-    };
-    if ran.is_err() {
-        suite.verdict("all", ran);
-    }
-    suite.finish()
+    namespace::suite("agent", "istiod-recorded/ads", run)
 }

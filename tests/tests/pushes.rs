@@ -3,44 +3,24 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
 
 use serde_json::json;
 use weir_proto::envoy::config::cluster::v3::Cluster;
 use weir_proto::envoy::config::listener::v3::Listener;
 use weir_proto::envoy::config::route::v3::RouteConfiguration;
 use weir_proto::google::protobuf::Any;
+use weir_tests::load::Load;
 use weir_tests::plane::{Plane, Told, aggregated, any, assignment, dynamic, listener, parsed, reached_at};
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
-use weir_tests::reload::{Socket, backend};
-use weir_tests::restart::{Client, Ended};
-use weir_tests::streams::{echoes, keep_open};
+use weir_tests::reload::backend;
+use weir_tests::streams::echoes;
 use weir_tests::suite::Suite;
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 
 const PUSHES: usize = 500;
-const SOCKETS: usize = 100;
-const STREAMS: usize = 50;
-const CLIENTS: usize = 10;
+const LOAD: Load = Load { clients: 10, sockets: 100, streams: 50 };
 const HTTP2: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
-
-/// What clients saw.
-#[derive(Default)]
-struct Seen {
-    requests: AtomicU64,
-    socket_echoes: AtomicU64,
-    stream_echoes: AtomicU64,
-    troubles: Mutex<Vec<String>>,
-}
-
-impl Seen {
-    fn trouble(&self, text: String) {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).push(text);
-    }
-}
 
 /// The ports of everything.
 struct Ports {
@@ -166,34 +146,6 @@ fn all(plane: &Plane, ports: &Ports) -> anyhow::Result<()> {
     plane.honoured()
 }
 
-fn client(over: &AtomicBool, port: u16, seen: &Seen) {
-    let mut client = Client::new(port);
-    while !over.load(Ordering::SeqCst) {
-        match client.request("GET", "") {
-            Ended::Status(200) => {
-                seen.requests.fetch_add(1, Ordering::Relaxed);
-            }
-            other => seen.trouble(format!("a request: {other:?}")),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn socket(over: &AtomicBool, port: u16, seen: &Seen) {
-    let kept = (|| {
-        let mut socket = Socket::open(port)?;
-        while !over.load(Ordering::SeqCst) {
-            socket.ping(b"are you there?")?;
-            seen.socket_echoes.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        anyhow::Ok(())
-    })();
-    if let Err(error) = kept {
-        seen.trouble(format!("a WebSocket: {error:#}"));
-    }
-}
-
 fn run(api: &str) -> anyhow::Result<()> {
     let plane = Plane::start()?;
     let ports =
@@ -210,36 +162,8 @@ fn run(api: &str) -> anyhow::Result<()> {
         "static_resources": {"clusters": [reached_at(plane.port)]},
     });
     let mut proxy = Proxy::start(&bootstrap, ports.listen)?;
-    let (seen, over) = (Seen::default(), AtomicBool::new(false));
-    let pushed = std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| client(&over, ports.listen, &seen));
-        }
-        for _ in 0..SOCKETS {
-            scope.spawn(|| socket(&over, ports.listen, &seen));
-        }
-        scope.spawn(|| {
-            if let Err(error) = keep_open(ports.listen, STREAMS, &over, &seen.stream_echoes) {
-                seen.trouble(format!("{error:#}"));
-            }
-        });
-        let pushed = all(&plane, &ports);
-        over.store(true, Ordering::SeqCst);
-        pushed
-    });
-    proxy.alive()?;
-    let troubles = seen.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (requests, sockets) = (count(&seen.requests), count(&seen.socket_echoes));
-    let streams = count(&seen.stream_echoes);
-    println!(
-        "{requests} requests, {sockets} WebSocket echoes, {streams} gRPC echoes, {} troubles",
-        troubles.len()
-    );
-    pushed?;
-    anyhow::ensure!(troubles.is_empty(), "{} troubles, the first: {:?}", troubles.len(), troubles.first());
-    anyhow::ensure!(requests > 500 && sockets > 500 && streams > 500, "hardly any load");
-    Ok(())
+    LOAD.during(ports.listen, 500, || all(&plane, &ports))?;
+    proxy.alive()
 }
 
 fn main() -> ExitCode {

@@ -3,67 +3,22 @@
 //! serve`, which pushes it.
 #![forbid(unsafe_code)]
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use weir_tests::load::Load;
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, Socket, backend};
-use weir_tests::restart::{Client, Ended};
 use weir_tests::served::{Served, gateway};
 use weir_tests::suite::Suite;
 
-const CLIENTS: usize = 50;
-const SOCKETS: usize = 50;
+const LOAD: Load = Load { clients: 50, sockets: 50, streams: 0 };
 const CHANGES: u32 = 100;
 const BETWEEN: Duration = Duration::from_millis(60);
 /// A change is in force within this time.
 const IN_FORCE: Duration = Duration::from_secs(1);
-
-#[derive(Default)]
-struct Seen {
-    requests: AtomicU64,
-    echoes: AtomicU64,
-    troubles: Mutex<BTreeMap<String, usize>>,
-}
-
-impl Seen {
-    fn trouble(&self, text: String) {
-        *self.troubles.lock().unwrap_or_else(PoisonError::into_inner).entry(text).or_default() += 1;
-    }
-}
-
-fn client(over: &AtomicBool, port: u16, seen: &Seen) {
-    let mut client = Client::new(port);
-    while !over.load(Ordering::SeqCst) {
-        match client.request("GET", "") {
-            Ended::Status(200) => {
-                seen.requests.fetch_add(1, Ordering::Relaxed);
-            }
-            other => seen.trouble(format!("a request: {other:?}")),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn socket(over: &AtomicBool, port: u16, seen: &Seen) {
-    let opened = Socket::open(port);
-    let mut socket = match opened {
-        Ok(socket) => socket,
-        Err(error) => return seen.trouble(format!("a WebSocket: {error:#}")),
-    };
-    while !over.load(Ordering::SeqCst) {
-        if let Err(error) = socket.ping(b"are you there?") {
-            return seen.trouble(format!("a WebSocket: {error:#}"));
-        }
-        seen.echoes.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
 
 /// Requests on one connection until `version` alone has answered ten times in a row.
 fn settles(port: u16, version: &str) -> anyhow::Result<()> {
@@ -118,27 +73,8 @@ fn run(way: Way) -> anyhow::Result<()> {
     let port = free()?;
     let (mut proxy, _served) = way.start(mesh.path(), &format!("80={port}"), port)?;
     settles(port, "v1")?;
-    let seen = Seen::default();
-    let over = AtomicBool::new(false);
-    let changed = std::thread::scope(|scope| {
-        for _ in 0..CLIENTS {
-            scope.spawn(|| client(&over, port, &seen));
-        }
-        for _ in 0..SOCKETS {
-            scope.spawn(|| socket(&over, port, &seen));
-        }
-        let changed = change(&mesh, port);
-        over.store(true, Ordering::SeqCst);
-        changed
-    });
-    proxy.alive()?;
-    let troubles = seen.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-    let (requests, echoes) = (seen.requests.load(Ordering::Relaxed), seen.echoes.load(Ordering::Relaxed));
-    println!("{requests} requests, {echoes} echoes, {} troubles", troubles.values().sum::<usize>());
-    changed?;
-    anyhow::ensure!(troubles.is_empty(), "{troubles:?}");
-    anyhow::ensure!(requests > 1000 && echoes > 1000, "hardly any load");
-    Ok(())
+    LOAD.during(port, 1000, || change(&mesh, port))?;
+    proxy.alive()
 }
 
 fn change(mesh: &Mesh, port: u16) -> anyhow::Result<()> {

@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use weir_tests::namespace;
 use weir_tests::plane::Plane;
 use weir_tests::ports::free;
 use weir_tests::process::Proxy;
 use weir_tests::replay::{self, Backend, Call, Line, Made, Node, Recording, Want, Way};
 use weir_tests::suite::Suite;
 use weir_tests::wire::h1::fetch;
-use weir_tests::{corpora, namespace};
 
 const SCENARIOS: [&str; 4] = ["ftgo", "combat", "shop", "bookinfo"];
 /// After it come steps with filters of later releases.
@@ -250,23 +250,5 @@ fn run(suite: &mut Suite, folder: &Path) -> anyhow::Result<()> {
 }
 
 fn main() -> ExitCode {
-    let mut suite = Suite::new("replay");
-    let found =
-        corpora::folder("istiod-recorded/ads").and_then(|folder| namespace::allowed().map(|()| folder));
-    let folder = match found {
-        Ok(folder) => folder,
-        Err(reason) => {
-            suite.skip("all", format!("{reason:#}"));
-            return suite.finish();
-        }
-    };
-    let ran = match namespace::enter() {
-        Ok(Some(code)) => return code,
-        Ok(None) => run(&mut suite, &folder),
-        Err(error) => Err(error),
-    };
-    if ran.is_err() {
-        suite.verdict("all", ran);
-    }
-    suite.finish()
+    namespace::suite("replay", "istiod-recorded/ads", run)
 }

@@ -5,6 +5,7 @@ usage: main.py --weir PROGRAM [--only CASE]
 Prints a line for each case; ends with 1 when one failed."""
 
 import argparse
+import contextlib
 import http.client
 import http.server
 import os
@@ -110,10 +111,17 @@ class Bench:
     def alive(self):
         assert self.process.poll() is None, f'the proxy ended: {self.said()[-2000:]}'
 
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.folder.cleanup()
+    def __enter__(self):
+        return self
+
+    def __exit__(self, failure, *_):
+        try:
+            if failure is None:
+                self.alive()
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self.folder.cleanup()
 
 
 BOOTSTRAP = '''
@@ -141,6 +149,13 @@ static_resources:
 '''
 
 
+@contextlib.contextmanager
+def programmed(weir):
+    """A control plane, a proxy that it programs and that lives to the end, and the proxy's first stream."""
+    with Plane() as plane, Bench(weir, plane.port) as bench:
+        yield plane, bench, plane.stream()
+
+
 def good(bench, stream, name='one', version='1'):
     """Everything that a request needs, in order; back end a answers."""
     stream.send(p.CLUSTER, [p.cluster(name)], version, 'c' + version)
@@ -155,10 +170,7 @@ def good(bench, stream, name='one', version='1'):
 
 def types_out_of_order(weir):
     """Routes, endpoints and listeners before the clusters that they need."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         stream.send(p.ENDPOINTS, [p.assignment('one', bench.a)], nonce='e1')
         stream.send(p.ROUTE, [p.routes('routes', 'one')], nonce='r1')
         stream.send(p.LISTENER, [p.listener('main', bench.listen, 'routes')], nonce='l1')
@@ -168,35 +180,21 @@ def types_out_of_order(weir):
         stream.wait(lambda r: r.type_url == p.ENDPOINTS and 'one' in r.resource_names)
         stream.send(p.ENDPOINTS, [p.assignment('one', bench.a)], nonce='e2')
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def wrong_nonces(weir):
     """Nonces that repeat, are empty, or have 100 KB: each answer bears the one that came."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         good(bench, stream)
         for version, nonce in (('2', 'c1'), ('3', ''), ('4', 'x' * 100_000), ('5', 'c1')):
             stream.send(p.CLUSTER, [p.cluster('one', connect_timeout=version + 's')], version, nonce)
             stream.wait(lambda r: r.type_url == p.CLUSTER and r.response_nonce == nonce and r.version_info == version)
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def duplicate_names(weir):
     """Two clusters, and two listeners, of one name in one message."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         good(bench, stream)
         stream.send(p.CLUSTER, [p.cluster('one'), p.cluster('two'), p.cluster('two', connect_timeout='2s')], '2', 'c2')
         refusal = stream.answer(p.CLUSTER, 'c2')
@@ -206,20 +204,13 @@ def duplicate_names(weir):
         refusal = stream.answer(p.LISTENER, 'l2')
         assert refusal and 'main' in refusal, refusal
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def huge_pushes(weir):
     """100 MB in one message is taken, and its memory given back; 300 MB, more than any bound, ends the stream only.
 
     The stream itself keeps the buffer of its largest message until it ends."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (plane, bench, stream):
         good(bench, stream)
         filler = 'x' * 100_000
         padded = [p.cluster(f'big-{n}', metadata={'filter_metadata': {'pad': {'x': filler}}}) for n in range(1000)]
@@ -248,33 +239,19 @@ def huge_pushes(weir):
         bench.answers('a')
         grown = bench.resident() - before
         assert grown < 400, f'{grown:.0f} MB more after a message beyond the bound'
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def silent_stream(weir):
     """A server that takes the stream and says nothing: the proxy is ready when its patience is over, and waits on."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         until('ready', lambda: fetch(bench.admin, '/ready')[0] == 200)
         # It comes late, and is taken.
         good(bench, stream)
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def stale_versions(weir):
     """Versions mean nothing but themselves: an older one is taken, an equal one with other content too."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         good(bench, stream, version='9')
         stream.send(p.ENDPOINTS, [p.assignment('one', bench.b)], '3', 'e-old')
         assert stream.answer(p.ENDPOINTS, 'e-old') is None
@@ -282,18 +259,11 @@ def stale_versions(weir):
         stream.send(p.ENDPOINTS, [p.assignment('one', bench.a)], '3', 'e-same')
         assert stream.answer(p.ENDPOINTS, 'e-same') is None
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def what_never_comes(weir):
     """A listener whose routes never come, a route to a cluster that never comes: the rest goes into force in time."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         good(bench, stream)
         other = free()
         both = [p.listener('main', bench.listen, 'routes'), p.listener('other', other, 'nowhere', initial_fetch_timeout='1s')]
@@ -305,18 +275,11 @@ def what_never_comes(weir):
         until('503 without its cluster', lambda: fetch(bench.listen)[0] == 503 or fetch(bench.listen))
         stream.send(p.ROUTE, [p.routes('routes', 'one')], '3', 'r3')
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def not_what_it_says(weir):
     """Bytes that are no message, resources of another type, a type that nobody asked for."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (_, bench, stream):
         good(bench, stream)
         rubbish = p.cluster('rubbish')
         rubbish.value = b'\xff\xff\xff\xff'
@@ -330,10 +293,6 @@ def not_what_it_says(weir):
         stream.send(p.CLUSTER, [p.cluster('one')], '4', 'c4')
         assert stream.answer(p.CLUSTER, 'c4') is None
         bench.answers('a')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 def raw(weir, talk, what):
@@ -354,14 +313,12 @@ def raw(weir, talk, what):
                 pass
 
     threading.Thread(target=serve, daemon=True).start()
-    bench = Bench(weir, server.getsockname()[1])
     try:
-        until(f'it tries again after {what}', lambda: len(connections) >= 4 or len(connections))
-        until('ready', lambda: fetch(bench.admin, '/ready')[0] == 200)
-        bench.alive()
-        assert bench.resident() < 100, f'{bench.resident():.0f} MB'
+        with Bench(weir, server.getsockname()[1]) as bench:
+            until(f'it tries again after {what}', lambda: len(connections) >= 4 or len(connections))
+            until('ready', lambda: fetch(bench.admin, '/ready')[0] == 200)
+            assert bench.resident() < 100, f'{bench.resident():.0f} MB'
     finally:
-        bench.close()
         server.close()
         for client in connections:
             client.close()
@@ -421,20 +378,13 @@ def no_http2(weir):
 
 def ended_streams(weir):
     """Streams that the server ends as soon as they come: the state stays, and one that lasts is used."""
-    plane = Plane()
-    bench = Bench(weir, plane.port)
-    try:
-        stream = plane.stream()
+    with programmed(weir) as (plane, bench, stream):
         good(bench, stream)
         for _ in range(10):
             stream.end()
             stream = plane.stream()
             assert fetch(bench.listen) == (200, 'a')
         good(bench, stream, version='2')
-        bench.alive()
-    finally:
-        bench.close()
-        plane.stop()
 
 
 CASES = [

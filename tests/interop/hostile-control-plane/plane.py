@@ -124,5 +124,8 @@ class Plane(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):
     def stream(self, within=20):
         return self.streams.get(timeout=within)
 
-    def stop(self):
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
         self.server.stop(None)

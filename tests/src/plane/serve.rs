@@ -26,7 +26,7 @@ use weir_proto::envoy::service::discovery::v3::{
 };
 use weir_xds::ResourceType;
 
-use super::topic::{ORDER, Topic};
+use super::topic::{ORDER, Offer, Topic};
 use super::{Held, Shared, Told, World};
 
 /// Where the server listens.
@@ -125,9 +125,10 @@ fn answer<M: Send + 'static>(responses: mpsc::Receiver<M>) -> Answering<M> {
 }
 
 /// Resources of a type that may be sent.
-fn open<'a>(world: &'a World, kind: &str) -> Option<&'a BTreeMap<String, Held>> {
+fn open<'a>(world: &'a World, kind: &str) -> Option<Offer<'a>> {
     static NONE: BTreeMap<String, Held> = BTreeMap::new();
-    (!world.silent.contains(kind)).then(|| world.resources.get(kind).unwrap_or(&NONE))
+    let has = world.resources.get(kind).unwrap_or(&NONE);
+    (!world.silent.contains(kind)).then_some(Offer { has, version: world.version, empty: world.empty })
 }
 
 /// Notes the first message of a stream.
@@ -146,13 +147,10 @@ trait Dialect: Send + 'static {
     fn node(request: &Self::Request) -> Option<&Node>;
     fn url(request: &Self::Request) -> &str;
     fn take(topic: &mut Topic, request: Self::Request, told: &mut Told);
-    /// What is owed, and how many resources that is. `empty`: something is, even when there is nothing.
-    fn owed(
-        topic: &mut Topic,
-        has: &BTreeMap<String, Held>,
-        version: u64,
-        empty: bool,
-    ) -> Option<(Self::Response, usize)>;
+    /// What is owed of what there is.
+    fn owed(topic: &mut Topic, offer: &Offer<'_>) -> Option<Self::Response>;
+    /// Resources of a response.
+    fn count(response: &Self::Response) -> usize;
 }
 
 struct Delta;
@@ -173,16 +171,12 @@ impl Dialect for Delta {
         topic.delta(request, told);
     }
 
-    fn owed(
-        topic: &mut Topic,
-        has: &BTreeMap<String, Held>,
-        version: u64,
-        empty: bool,
-    ) -> Option<(Self::Response, usize)> {
-        topic.delta_response(has, version, empty).map(|response| {
-            let count = response.resources.len();
-            (response, count)
-        })
+    fn owed(topic: &mut Topic, offer: &Offer<'_>) -> Option<Self::Response> {
+        topic.delta_response(offer)
+    }
+
+    fn count(response: &Self::Response) -> usize {
+        response.resources.len()
     }
 }
 
@@ -205,17 +199,12 @@ impl Dialect for Whole {
         topic.world(request, whole, told);
     }
 
-    fn owed(
-        topic: &mut Topic,
-        has: &BTreeMap<String, Held>,
-        version: u64,
-        _: bool,
-    ) -> Option<(Self::Response, usize)> {
-        topic.changed(has);
-        topic.world_response(has, version).map(|response| {
-            let count = response.resources.len();
-            (response, count)
-        })
+    fn owed(topic: &mut Topic, offer: &Offer<'_>) -> Option<Self::Response> {
+        topic.world_response(offer)
+    }
+
+    fn count(response: &Self::Response) -> usize {
+        response.resources.len()
     }
 }
 
@@ -263,15 +252,13 @@ async fn talk<D: Dialect>(
         for kind in ORDER {
             let response = {
                 let mut world = shared.world();
-                let has = open(&world, kind);
-                let (version, empty) = (world.version, world.empty);
-                let topic = topics.get_mut(kind).zip(has);
-                let owed = topic.and_then(|(topic, has)| D::owed(topic, has, version, empty));
-                owed.map(|(response, count)| {
-                    world.told.sent += count;
+                let topic = topics.get_mut(kind).zip(open(&world, kind));
+                let owed = topic.and_then(|(topic, offer)| D::owed(topic, &offer));
+                if let Some(response) = &owed {
+                    world.told.sent += D::count(response);
                     world.told.responses += 1;
-                    response
-                })
+                }
+                owed
             };
             if let Some(response) = response
                 && send.send(response).await.is_err()

@@ -19,6 +19,16 @@ pub const ORDER: [&str; 7] = [
     "envoy.extensions.transport_sockets.tls.v3.Secret",
 ];
 
+/// What a server has of a type.
+pub struct Offer<'a> {
+    /// By name.
+    pub has: &'a BTreeMap<String, Held>,
+    /// The version of everything.
+    pub version: u64,
+    /// The first answer to a subscription to everything comes even when there is nothing.
+    pub empty: bool,
+}
+
 /// What a client wants and has.
 #[derive(Default)]
 pub struct Topic {
@@ -90,13 +100,9 @@ impl Topic {
         told.names.insert(self.url.clone(), self.names.clone());
     }
 
-    /// What the client lacks; `empty`: the first answer comes even when it lacks nothing.
-    pub fn delta_response(
-        &mut self,
-        has: &BTreeMap<String, Held>,
-        version: u64,
-        empty: bool,
-    ) -> Option<DeltaDiscoveryResponse> {
+    /// What the client lacks.
+    pub fn delta_response(&mut self, offer: &Offer<'_>) -> Option<DeltaDiscoveryResponse> {
+        let has = offer.has;
         let mut resources = Vec::new();
         for (name, (version, any)) in has.iter().filter(|(name, _)| self.wants(name)) {
             if self.known.get(name) != Some(version) {
@@ -117,7 +123,7 @@ impl Topic {
         let unknown =
             self.names.iter().filter(|n| *n != "*" && !has.contains_key(*n) && !self.known.contains_key(*n));
         removed.extend(unknown.cloned());
-        let owed = empty && self.wildcard && self.nonce == 0;
+        let owed = offer.empty && self.wildcard && self.nonce == 0;
         if resources.is_empty() && removed.is_empty() && !owed {
             return None;
         }
@@ -128,7 +134,7 @@ impl Topic {
             self.known.insert(name.clone(), String::new());
         }
         Some(DeltaDiscoveryResponse {
-            system_version_info: version.to_string(),
+            system_version_info: offer.version.to_string(),
             resources,
             type_url: weir_proto::any::type_url(&self.url),
             removed_resources: removed,
@@ -157,32 +163,22 @@ impl Topic {
         told.names.insert(self.url.clone(), self.names.clone());
     }
 
-    /// Something has changed in the world.
-    pub fn changed(&mut self, has: &BTreeMap<String, Held>) {
-        let now: BTreeMap<String, String> =
-            has.iter().filter(|(n, _)| self.wants(n)).map(|(n, (v, _))| (n.clone(), v.clone())).collect();
+    /// All there is, if something is due: by a request, or because it has changed.
+    pub fn world_response(&mut self, offer: &Offer<'_>) -> Option<DiscoveryResponse> {
+        let wanted: Vec<_> = offer.has.iter().filter(|(name, _)| self.wants(name)).collect();
+        let now = wanted.iter().map(|(name, (version, _))| ((*name).clone(), version.clone())).collect();
         self.due |= self.begun && now != self.known;
         self.known = now;
-    }
-
-    /// All there is, if something is due.
-    pub fn world_response(
-        &mut self,
-        has: &BTreeMap<String, Held>,
-        version: u64,
-    ) -> Option<DiscoveryResponse> {
         if !self.due {
             return None;
         }
-        let resources: Vec<_> =
-            has.iter().filter(|(n, _)| self.wants(n)).map(|(_, (_, any))| any.clone()).collect();
-        if resources.is_empty() && !self.wildcard {
+        if wanted.is_empty() && !self.wildcard {
             return None;
         }
         self.due = false;
         Some(DiscoveryResponse {
-            version_info: version.to_string(),
-            resources,
+            version_info: offer.version.to_string(),
+            resources: wanted.iter().map(|(_, (_, any))| any.clone()).collect(),
             type_url: weir_proto::any::type_url(&self.url),
             nonce: self.next_nonce(),
             ..DiscoveryResponse::default()

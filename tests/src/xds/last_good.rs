@@ -13,10 +13,6 @@ use crate::plane::{Plane, assignment, route};
 use crate::reload::backend;
 
 impl Folder {
-    fn text(&self) -> String {
-        self.0.display().to_string()
-    }
-
     fn file(&self) -> PathBuf {
         self.0.join("last-good")
     }
@@ -37,14 +33,19 @@ fn mode_of(path: &Path) -> anyhow::Result<u32> {
     Ok(fs::metadata(path)?.permissions().mode() & 0o777)
 }
 
-/// 1,000 clusters, then three of them bad: a restart serves everything, with and without the control plane.
-fn bad_push(mode: Mode) -> anyhow::Result<()> {
+/// A folder, the flag that names it, and a proxy that saves its state there and serves.
+fn saving(mode: Mode, flags: &[&str]) -> anyhow::Result<(Folder, String, Bench)> {
     let folder = Folder::unique();
-    let state_dir = folder.text();
-    let flags = ["--state-dir", &state_dir];
-    let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
+    let flag = format!("--state-dir={}", folder.0.display());
+    let bench = Bench::start_with(mode, Plane::start()?, &[&[&*flag], flags].concat())?;
     bench.push("a", backend("a")?)?;
     bench.answers("/", 200, b"a")?;
+    Ok((folder, flag, bench))
+}
+
+/// 1,000 clusters, then three of them bad: a restart serves everything, with and without the control plane.
+fn bad_push(mode: Mode) -> anyhow::Result<()> {
+    let (folder, flag, mut bench) = saving(mode, &[])?;
     let names: Vec<String> = (0..1000).map(|i| format!("c{i:03}")).collect();
     let wrong = ["c007", "c500", "c999"];
     let upstream = backend("many")?;
@@ -69,7 +70,7 @@ fn bad_push(mode: Mode) -> anyhow::Result<()> {
 
     // With the control plane absent.
     bench.plane.down();
-    bench.restart(&flags)?;
+    bench.restart(&[&flag])?;
     for (path, body) in [("/", "z"), ("/c007", "many"), ("/c998", "many")] {
         bench.answers(path, 200, body.as_bytes())?;
     }
@@ -94,7 +95,7 @@ fn bad_push(mode: Mode) -> anyhow::Result<()> {
     bench.answers("/c007", 200, b"many")?;
 
     // And again, from a start beside that push.
-    bench.restart(&flags)?;
+    bench.restart(&[&flag])?;
     bench.shows("listener_manager.workers_started", |n| n == 1)?;
     bench.answers("/c007", 200, b"many")?;
     ensure!(bench.stat("cluster_manager.cds.update_rejected")? >= 1, "update_rejected");
@@ -104,19 +105,15 @@ fn bad_push(mode: Mode) -> anyhow::Result<()> {
 
 /// What is gone from the control plane while the proxy is away goes when that answers.
 fn gone(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::unique();
-    let state_dir = folder.text();
-    let flags = ["--state-dir", &state_dir, "--last-good-counts-as-ready"];
-    let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
-    bench.push("a", backend("a")?)?;
+    const READY: &str = "--last-good-counts-as-ready";
+    let (folder, flag, mut bench) = saving(mode, &[READY])?;
     bench.plane.put(&CLUSTER, vec![eds("old")]);
     bench.plane.put(&ENDPOINTS, vec![assignment("old", &[1])]);
-    bench.answers("/", 200, b"a")?;
     bench.shows("cluster_manager.active_clusters", |n| n == 3)?;
     folder.holds("old")?;
     bench.shows("weir.last_good.file_bytes", |n| n > 0)?;
     bench.plane.down();
-    bench.restart(&flags)?;
+    bench.restart(&[&flag, READY])?;
     bench.answers("/", 200, b"a")?;
     // The flag: ready without a control plane.
     ensure!(bench.ready()? == (200, "LIVE".into()), "{:?}", bench.ready()?);
@@ -134,12 +131,7 @@ fn gone(mode: Mode) -> anyhow::Result<()> {
 
 /// A file that cannot be used is told and ignored, and another one takes its place.
 fn unusable(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::unique();
-    let state_dir = folder.text();
-    let flags = ["--state-dir", &state_dir];
-    let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
-    bench.push("a", backend("a")?)?;
-    bench.answers("/", 200, b"a")?;
+    let (folder, flag, mut bench) = saving(mode, &[])?;
     // The name of the routes is that in the listener; the prefix comes with them.
     folder.holds("\u{1}/")?;
     bench.plane.down();
@@ -158,7 +150,7 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
     ];
     for (bytes, why) in files {
         fs::write(folder.file(), bytes)?;
-        bench.restart(&flags)?;
+        bench.restart(&[&flag])?;
         ensure!(bench.stat("weir.last_good.ignored")? == 1, "{why}: not counted");
         ensure!(bench.stat("weir.last_good.in_force")? == 0, "{why}: in force");
         let log = bench.proxy.logged();
@@ -168,7 +160,7 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
     }
     // Of another node.
     fs::write(folder.file(), &good)?;
-    bench.restart(&["--state-dir", &state_dir, "--service-node", "somebody"])?;
+    bench.restart(&[&flag, "--service-node", "somebody"])?;
     ensure!(bench.stat("weir.last_good.ignored")? == 1, "a foreign node");
     ensure!(bench.proxy.logged().contains("by the node 'sidecar~"), "{}", bench.proxy.said());
     // A folder that cannot be one.
@@ -180,7 +172,7 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
     );
     // A good one again.
     fs::write(folder.file(), &good)?;
-    bench.restart(&flags)?;
+    bench.restart(&[&flag])?;
     bench.answers("/", 200, b"a")?;
     bench.plane.up()?;
     bench.shows("weir.last_good.in_force", |n| n == 0)?;
