@@ -8,6 +8,7 @@ pub mod beside;
 pub mod bootstrap;
 pub mod corpora;
 pub mod delivery;
+pub mod grpc;
 pub mod law;
 pub mod load;
 pub mod namespace;

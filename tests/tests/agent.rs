@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde_json::{Value, json};
 use weir_tests::agent::{
-    ACTIVE, ADMIN, Agent, HEALTH, Kept, METRICS, Probe, Start, active, health, page, post,
+    ACTIVE, ADMIN, Agent, HEALTH, Identity, Kept, METRICS, Probe, Start, active, health, page, post, rotates,
 };
 use weir_tests::namespace;
 use weir_tests::oracle::content;
@@ -31,7 +31,7 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// What the control plane pushes to a start, and the connections that the proxy takes then.
 struct Traffic {
-    step: Step,
+    steps: Vec<Step>,
     /// From elsewhere, and what the answer is.
     inward: (Way, SocketAddr, u16),
     /// From the application.
@@ -57,9 +57,8 @@ impl Traffic {
                 Some(8080),
             ),
         };
-        let recording = Recording::read(&ads.join(node), step)?;
         Ok(Self {
-            step: recording.steps.into_iter().next_back().with_context(|| format!("{node} has no steps"))?,
+            steps: Recording::read(&ads.join(node), step)?.steps,
             inward: (way, to.parse()?, status),
             outward: outward.map(|port| SocketAddr::new(OUTSIDE, port)),
         })
@@ -194,9 +193,9 @@ fn drains(agent: &mut Agent, start: &Start, traffic: &Traffic) -> anyhow::Result
 }
 
 /// After the drain time the listeners stop, those of the application of a sidecar go on.
-fn stops(start: &Start, traffic: &Traffic) -> anyhow::Result<()> {
-    let mut agent = Agent::start(start)?;
-    agent.ready(Some(&traffic.step))?;
+fn stops(start: &Start, identity: &Identity, traffic: &Traffic) -> anyhow::Result<()> {
+    let mut agent = Agent::start(start, &identity.secrets())?;
+    agent.ready(&traffic.steps)?;
     agent.until(|| traffic.inward_used())?;
     agent.until(|| traffic.outward_used())?;
     let begun = Instant::now();
@@ -214,11 +213,12 @@ fn stops(start: &Start, traffic: &Traffic) -> anyhow::Result<()> {
 /// The process ends, with a client's idle connection open.
 fn ends(
     start: &Start,
+    identity: &Identity,
     how: impl FnOnce(&Agent) -> anyhow::Result<()>,
     expected: impl FnOnce(ExitStatus) -> bool,
 ) -> anyhow::Result<()> {
-    let mut agent = Agent::start(start)?;
-    agent.ready(None)?;
+    let mut agent = Agent::start(start, &identity.secrets())?;
+    agent.ready(&[])?;
     let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let mut idle = Kept::open(Way::Direct, SocketAddr::new(local, METRICS), local)?;
     anyhow::ensure!(!idle.ask()?.1, "a response asks for the end of its connection");
@@ -228,39 +228,55 @@ fn ends(
     Ok(())
 }
 
-fn play(suite: &mut Suite, start: Start, ads: &Path) -> anyhow::Result<()> {
+fn play(suite: &mut Suite, start: Start, identity: &Identity, ads: &Path) -> anyhow::Result<()> {
     let name = start.name.clone();
     let traffic = Traffic::of(&start, ads)?;
-    let mut agent = Agent::start(&start)?;
+    let mut agent = Agent::start(&start, &identity.secrets())?;
     suite.case(&format!("{name}/waits"), || waits(&mut agent, &start));
     suite.case(&format!("{name}/obeys"), || obeys(&start));
-    agent.ready(Some(&traffic.step)).with_context(|| format!("{name} becomes ready"))?;
+    agent.ready(&traffic.steps).with_context(|| format!("{name} becomes ready"))?;
     suite.case(&format!("{name}/serves"), || serves(&mut agent));
     suite.case(&format!("{name}/counts"), counts);
     suite.case(&format!("{name}/drains"), || drains(&mut agent, &start, &traffic));
     suite.case(&format!("{name}/honours"), || agent.plane.honoured());
     drop(agent);
     suite.case(&format!("{name}/killed"), || {
-        ends(&start, |agent| agent.proxy.signal("KILL"), |status| status.signal() == Some(9))
+        ends(&start, identity, |agent| agent.proxy.signal("KILL"), |status| status.signal() == Some(9))
     });
     suite.case(&format!("{name}/terminated"), || {
-        ends(&start, |agent| agent.proxy.signal("TERM"), |status| status.code() == Some(0))
+        ends(&start, identity, |agent| agent.proxy.signal("TERM"), |status| status.code() == Some(0))
     });
     suite.case(&format!("{name}/told-to-quit"), || {
-        ends(&start, |_| post("/quitquitquit"), |status| status.code() == Some(0))
+        ends(&start, identity, |_| post("/quitquitquit"), |status| status.code() == Some(0))
     });
-    let start = start.with("--drain-time-s", "1")?;
-    suite.case(&format!("{name}/stops"), || stops(&start, &traffic));
+    let brief = start.clone().with("--drain-time-s", "1")?;
+    suite.case(&format!("{name}/stops"), || stops(&brief, identity, &traffic));
+    suite.case(&format!("{name}/rotates"), || {
+        let node = match (start.is_gateway(), start.is_transparent()) {
+            (true, _) => "istio-ingressgateway-1",
+            (_, true) => "ratings-v2-1",
+            _ => "productpage-v1-1",
+        };
+        let recording = Recording::read(&ads.join("bookinfo").join(node), "mtls-strict")?;
+        rotates(start.clone(), &recording.steps, identity)
+    });
     Ok(())
 }
 
 fn run(suite: &mut Suite, ads: &Path) -> anyhow::Result<()> {
+    let identity = match Identity::make() {
+        Ok(identity) => identity,
+        Err(reason) => {
+            suite.skip("all", format!("{reason:#}"));
+            return Ok(());
+        }
+    };
     replay::prepare()?;
     let _backend = Backend::start()?;
     health()?;
     for start in Start::all()? {
         let name = start.name.clone();
-        if let Err(error) = play(suite, start, ads) {
+        if let Err(error) = play(suite, start, &identity, ads) {
             suite.verdict(&name, Err(error));
         }
     }

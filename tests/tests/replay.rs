@@ -174,14 +174,7 @@ fn play(
     let mut play = Play::start(&recording, node)?;
     for (number, step) in recording.steps.iter().enumerate() {
         let before = play.plane.told().nacks.len();
-        play.plane.change(|batch| {
-            for (kind, resources) in &step.put {
-                batch.put(kind, resources.clone());
-            }
-            for (kind, names) in &step.removed {
-                names.iter().for_each(|name| batch.remove(kind, name));
-            }
-        });
+        step.push_to(&play.plane);
         let nacks = play.settle(before).with_context(|| step.name.clone())?;
         let lines: BTreeSet<String> = nacks.iter().flat_map(|(kind, text)| rejected(kind, text)).collect();
         table.push_str(&format!("{name} {number:02}-{}\n", step.name));

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use serde_json::Value;
+use serde_json::{Value, json};
 use weir_proto::envoy::config::core::v3::Node;
 
 use crate::{corpora, plane};
 
 /// A recorded start of a proxy.
+#[derive(Clone)]
 pub struct Start {
     /// What is special about it.
     pub name: String,
     /// The proxy's arguments.
     pub arguments: Vec<String>,
-    /// The file that the agent has written for it.
-    pub file: PathBuf,
-    bootstrap: Value,
+    /// What the agent has written for it.
+    pub bootstrap: Value,
 }
 
 impl Start {
@@ -34,12 +34,10 @@ impl Start {
     fn read(folder: PathBuf) -> anyhow::Result<Self> {
         let name = folder.file_name().context("a folder without a name")?.to_string_lossy().into_owned();
         let arguments = std::fs::read_to_string(folder.join("args.txt")).with_context(|| name.clone())?;
-        let file = folder.join("bootstrap.json");
         Ok(Self {
             name,
             arguments: arguments.lines().map(str::to_owned).collect(),
-            bootstrap: corpora::json(&file)?,
-            file,
+            bootstrap: corpora::json(&folder.join("bootstrap.json"))?,
         })
     }
 
@@ -48,6 +46,15 @@ impl Start {
         let at = self.arguments.iter().position(|argument| argument == flag);
         let old = at.and_then(|at| self.arguments.get_mut(at + 1));
         value.clone_into(old.with_context(|| format!("no {flag} among the arguments of {}", self.name))?);
+        Ok(self)
+    }
+
+    /// The same start with statistics that the user asks for, as `proxyStatsMatcher` has it, and further arguments.
+    pub fn watched(mut self, prefix: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        let listed = "/stats_config/stats_matcher/inclusion_list/patterns";
+        let patterns = self.bootstrap.pointer_mut(listed).and_then(Value::as_array_mut);
+        patterns.with_context(|| format!("no {listed}"))?.push(json!({ "prefix": prefix }));
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         Ok(self)
     }
 

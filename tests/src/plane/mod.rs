@@ -12,15 +12,17 @@ pub use reach::{aggregated, dynamic, reached_at};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::google::protobuf::Any;
 use weir_xds::ResourceType;
+
+use crate::grpc::{Listening, Server};
+use serve::Services;
 
 /// A resource and its version.
 pub type Held = (String, Any);
@@ -81,7 +83,7 @@ pub struct Plane {
     /// Its socket in the file system, in the port's place.
     pub path: Option<PathBuf>,
     shared: Arc<Shared>,
-    running: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
+    running: Option<Server>,
 }
 
 impl Plane {
@@ -93,9 +95,7 @@ impl Plane {
 
     /// One that is not there yet, and will be on a Unix socket.
     pub fn absent_at(path: PathBuf) -> anyhow::Result<Self> {
-        let mut plane = Self::absent()?;
-        plane.path = Some(path);
-        Ok(plane)
+        Ok(Self { path: Some(path), ..Self::absent()? })
     }
 
     /// One that runs, on a Unix socket.
@@ -115,21 +115,17 @@ impl Plane {
     /// It comes, or comes back, with what it has.
     pub fn up(&mut self) -> anyhow::Result<()> {
         anyhow::ensure!(self.running.is_none(), "it runs already");
-        let (stop, stopped) = oneshot::channel();
-        let (shared, port) = (self.shared.clone(), self.port);
-        let listener = serve::bind(port, self.path.as_deref())?;
-        let thread = std::thread::Builder::new().name("plane".into());
-        self.running = Some((stop, thread.spawn(move || serve::run(listener, shared, stopped))?));
+        let listening = match &self.path {
+            Some(path) => Listening::at(path)?,
+            None => Listening::on_port(self.port)?,
+        };
+        self.running = Some(Server::start(listening, Services(self.shared.clone()))?);
         Ok(())
     }
 
     /// It goes away: every stream breaks.
     pub fn down(&mut self) {
-        if let Some((stop, thread)) = self.running.take() {
-            // A server that has ended needs no telling.
-            let _ = stop.send(());
-            let _ = thread.join();
-        }
+        self.running = None;
     }
 
     /// Changes several things at once: clients are told when it is done.
@@ -202,12 +198,6 @@ impl Plane {
         let breaches = self.told().breaches;
         anyhow::ensure!(breaches.is_empty(), "the protocol: {}", breaches.join("; "));
         Ok(())
-    }
-}
-
-impl Drop for Plane {
-    fn drop(&mut self) {
-        self.down();
     }
 }
 

@@ -1,25 +1,11 @@
 //! The server: every path of every discovery service, in the dialect that its name tells.
 
 use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::future::Future;
-use std::marker::PhantomData;
-use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures_util::stream::{self, BoxStream, StreamExt};
 use prost::Message;
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{mpsc, oneshot};
+use tonic::Streaming;
 use tonic::body::Body;
-use tonic::server::Grpc;
-use tonic::transport::Server;
-use tonic::{Request, Response, Status, Streaming};
-use tonic_prost::ProstCodec;
-use tower::Service;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -28,100 +14,19 @@ use weir_xds::ResourceType;
 
 use super::topic::{ORDER, Offer, Topic};
 use super::{Held, Shared, Told, World};
-
-/// Where the server listens.
-pub enum Listening {
-    /// On a port.
-    Tcp(std::net::TcpListener),
-    /// On a socket in the file system.
-    Unix(std::os::unix::net::UnixListener),
-}
-
-/// Binds the port, or the path; one that was just given up may need a moment.
-pub fn bind(port: u16, path: Option<&Path>) -> anyhow::Result<Listening> {
-    if let Some(path) = path {
-        // What a server before left behind.
-        let _ = std::fs::remove_file(path);
-        let socket = std::os::unix::net::UnixListener::bind(path)?;
-        socket.set_nonblocking(true)?;
-        return Ok(Listening::Unix(socket));
-    }
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)?;
-    socket.set_reuse_address(true)?;
-    socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into())?;
-    socket.listen(64)?;
-    socket.set_nonblocking(true)?;
-    Ok(Listening::Tcp(socket.into()))
-}
-
-/// Serves until it is told to stop; then every connection breaks.
-pub fn run(listening: Listening, shared: Arc<Shared>, stop: oneshot::Receiver<()>) {
-    let made = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = made else { return println!("the control plane of the test has no runtime") };
-    runtime.block_on(async {
-        tokio::select! {
-            ended = serve(listening, shared) => println!("the control plane of the test ended: {ended:?}"),
-            _ = stop => {}
-        }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(100));
-}
-
-async fn serve(listening: Listening, shared: Arc<Shared>) -> anyhow::Result<()> {
-    match listening {
-        Listening::Tcp(listener) => {
-            let incoming = stream::unfold(TcpListener::from_std(listener)?, async |listener| {
-                Some((listener.accept().await.map(|(stream, _)| stream), listener))
-            });
-            Server::builder().serve_with_incoming(Paths(shared), incoming.boxed()).await?;
-        }
-        Listening::Unix(listener) => {
-            let incoming = stream::unfold(UnixListener::from_std(listener)?, async |listener| {
-                Some((listener.accept().await.map(|(stream, _)| stream), listener))
-            });
-            Server::builder().serve_with_incoming(Paths(shared), incoming.boxed()).await?;
-        }
-    }
-    Ok(())
-}
+use crate::grpc::{Answers, Responses, streaming};
 
 /// All services.
 #[derive(Clone)]
-struct Paths(Arc<Shared>);
+pub struct Services(pub Arc<Shared>);
 
-impl Service<http::Request<Body>> for Paths {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+impl Answers for Services {
+    async fn answer(self, request: http::Request<Body>) -> http::Response<Body> {
+        if request.uri().path().contains("/Delta") {
+            return streaming(request, |requests, send| talk::<Delta>(self.0, requests, send)).await;
+        }
+        streaming(request, |requests, send| talk::<Whole>(self.0, requests, send)).await
     }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let shared = self.0.clone();
-        Box::pin(async move {
-            if request.uri().path().contains("/Delta") {
-                return Ok(served::<Delta>(shared, request).await);
-            }
-            Ok(served::<Whole>(shared, request).await)
-        })
-    }
-}
-
-async fn served<D: Dialect>(shared: Arc<Shared>, request: http::Request<Body>) -> http::Response<Body> {
-    let codec = ProstCodec::<D::Response, D::Request>::default();
-    Grpc::new(codec).streaming(Discovery::<D>(shared, PhantomData), request).await
-}
-
-type Answer<M> = Result<Response<BoxStream<'static, Result<M, Status>>>, Status>;
-type Answering<M> = Pin<Box<dyn Future<Output = Answer<M>> + Send>>;
-
-/// Responses as they come; the stream ends with its task.
-fn answer<M: Send + 'static>(responses: mpsc::Receiver<M>) -> Answering<M> {
-    let stream =
-        stream::unfold(responses, async |mut responses| responses.recv().await.map(|m| (Ok(m), responses)));
-    Box::pin(async move { Ok(Response::new(stream.boxed())) })
 }
 
 /// Resources of a type that may be sent.
@@ -209,28 +114,10 @@ impl Dialect for Whole {
 }
 
 /// A stream in one dialect.
-struct Discovery<D>(Arc<Shared>, PhantomData<D>);
-
-impl<D: Dialect> Service<Request<Streaming<D::Request>>> for Discovery<D> {
-    type Response = Response<BoxStream<'static, Result<D::Response, Status>>>;
-    type Error = Status;
-    type Future = Answering<D::Response>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Streaming<D::Request>>) -> Self::Future {
-        let (send, responses) = mpsc::channel(4);
-        tokio::spawn(talk::<D>(self.0.clone(), request.into_inner(), send));
-        answer(responses)
-    }
-}
-
 async fn talk<D: Dialect>(
     shared: Arc<Shared>,
     mut requests: Streaming<D::Request>,
-    send: mpsc::Sender<D::Response>,
+    send: Responses<D::Response>,
 ) {
     let mut changes = shared.changes.subscribe();
     let mut topics: BTreeMap<String, Topic> = BTreeMap::new();
@@ -261,7 +148,7 @@ async fn talk<D: Dialect>(
                 owed
             };
             if let Some(response) = response
-                && send.send(response).await.is_err()
+                && send.send(Ok(response)).await.is_err()
             {
                 return;
             }

@@ -11,6 +11,7 @@ use weir_proto::google::protobuf::Any;
 use weir_xds::ResourceType;
 
 use crate::corpora;
+use crate::plane::Plane;
 
 /// What istiod pushed between two changes of its input.
 pub struct Step {
@@ -65,6 +66,18 @@ impl Recording {
 }
 
 impl Step {
+    /// Pushes it, all at once.
+    pub fn push_to(&self, plane: &Plane) {
+        plane.change(|batch| {
+            for (kind, resources) in &self.put {
+                batch.put(kind, resources.clone());
+            }
+            for (kind, names) in &self.removed {
+                names.iter().for_each(|name| batch.remove(kind, name));
+            }
+        });
+    }
+
     fn push(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let message = DeltaDiscoveryResponse::decode(bytes)?;
         let kind = ResourceType::of(&message.type_url).with_context(|| message.type_url.clone())?;
