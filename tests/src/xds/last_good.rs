@@ -181,18 +181,13 @@ fn unusable(mode: Mode) -> anyhow::Result<()> {
 
 /// A process that ends leaves what it was told a moment ago.
 fn ended(mode: Mode) -> anyhow::Result<()> {
-    let folder = Folder::unique();
-    let state_dir = folder.text();
-    let flags = ["--state-dir", &state_dir];
-    let mut bench = Bench::start_with(mode, Plane::start()?, &flags)?;
-    bench.push("a", backend("a")?)?;
-    bench.answers("/", 200, b"a")?;
+    let (folder, flag, mut bench) = saving(mode, &[])?;
     folder.holds("routes")?;
     bench.push("b", backend("b")?)?;
     bench.answers("/", 200, b"b")?;
     bench.quit()?;
     bench.plane.down();
-    bench.restart(&flags)?;
+    bench.restart(&[&flag])?;
     bench.answers("/", 200, b"b")?;
     bench.proxy.alive()
 }
