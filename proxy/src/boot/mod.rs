@@ -53,6 +53,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     if flags.mode == Mode::Validate {
         return judge(&flags, &written);
     }
+    let signals = shutdown::Signals::catch().context("signals cannot be received")?;
     limits::raise_descriptors();
     drain::set_time(flags.drain_time);
     let workers = flags.concurrency.unwrap_or_else(limits::cpus);
@@ -87,7 +88,8 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     let _server = counted(started, unknown);
     tracing::info!(workers, "serving");
     weir_sys::give_back_memory();
-    shutdown.wait()
+    shutdown.wait(signals);
+    Ok(())
 }
 
 /// Where the last good state is kept.

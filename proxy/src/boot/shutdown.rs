@@ -8,7 +8,8 @@ use crate::observe::log;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
 /// How often open connections are counted while draining.
@@ -16,6 +17,33 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Longest time for the last log lines.
 const LOG_FLUSH: Duration = Duration::from_secs(1);
+
+/// The signals that are obeyed from the moment on that this is made. Those that come before [`Shutdown::wait`] are found
+/// there: a process that is asked to end while it starts ends in order.
+pub struct Signals {
+    runtime: Runtime,
+    term: Signal,
+    int: Signal,
+    usr1: Signal,
+    hup: Signal,
+}
+
+impl Signals {
+    /// Begins.
+    ///
+    /// # Errors
+    /// Signals cannot be received.
+    pub fn catch() -> std::io::Result<Signals> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.enter();
+        let term = signal(SignalKind::terminate())?;
+        let int = signal(SignalKind::interrupt())?;
+        let usr1 = signal(SignalKind::user_defined1())?;
+        let hup = signal(SignalKind::hangup())?;
+        drop(inside);
+        Ok(Signals { runtime, term, int, usr1, hup })
+    }
+}
 
 /// Ends the process.
 pub struct Shutdown {
@@ -77,27 +105,19 @@ impl Shutdown {
     }
 
     /// Waits for the end; returns when the process may exit.
-    ///
-    /// # Errors
-    /// Signals cannot be received.
-    pub fn wait(&self) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(self.signals())?;
+    pub fn wait(&self, signals: Signals) {
+        let Signals { runtime, term, int, usr1, hup } = signals;
+        runtime.block_on(self.ended(term, int, usr1, hup));
         self.control.save_last_blocking();
         log::flush_all(LOG_FLUSH);
-        Ok(())
     }
 
-    async fn signals(&self) -> std::io::Result<()> {
-        let mut term = signal(SignalKind::terminate())?;
-        let mut int = signal(SignalKind::interrupt())?;
-        let mut usr1 = signal(SignalKind::user_defined1())?;
-        let mut hup = signal(SignalKind::hangup())?;
+    async fn ended(&self, mut term: Signal, mut int: Signal, mut usr1: Signal, mut hup: Signal) {
         loop {
             tokio::select! {
                 _ = term.recv() => break,
                 _ = int.recv() => break,
-                () = self.quit.notified() => return Ok(()),
+                () = self.quit.notified() => return,
                 _ = usr1.recv() => log::reopen_all(),
                 _ = hup.recv() => {}
             }
@@ -110,7 +130,6 @@ impl Shutdown {
             _ = int.recv() => tracing::warn!("second signal: exit at once"),
             () = self.quit.notified() => {}
         }
-        Ok(())
     }
 
     async fn begin(&self) {
