@@ -180,7 +180,7 @@ impl Http2 {
             if worn {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
             }
-            let draining = drain::should_close(self.conn.facts.inbound);
+            let draining = drain::should_close();
             if draining {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
             }

@@ -1,6 +1,6 @@
 //! Rows of the delta dialect.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Take, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
@@ -12,7 +12,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "an accepted response is acknowledged by its nonce; a change of names is a message of its own",
-        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Want("a"), Want("b")],
+        &[Connect, Get(&CLUSTER, "1", "a=1", ""), Judge(""), Want("a"), Want("b")],
         &["CDS node", "  CDS +a", "CDS nonce n1", "EDS +a", "EDS +b -a"],
     ),
     (
@@ -27,7 +27,15 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "of a changed resource that is refused the version before is claimed",
-        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Get(&CLUSTER, "2", "a=2", ""), Judge("a"), Lose, Connect],
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a=1", ""),
+            Judge(""),
+            Get(&CLUSTER, "2", "a=2", ""),
+            Judge("a"),
+            Lose,
+            Connect,
+        ],
         &[
             "CDS node",
             "  CDS +a",
@@ -39,7 +47,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "what an earlier life knew is claimed with no server's version, and goes when the server says so",
-        &[Restore("a b"), Connect, Take(&CLUSTER, "1", "a=1", "b"), Lose, Connect],
+        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a=1", "b"), Judge(""), Lose, Connect],
         &["CDS node known a=last-good,b=last-good", "  CDS +a -b", "CDS nonce n1", "CDS node known a=1"],
     ),
     (
@@ -47,9 +55,12 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Connect,
             Want("s"),
-            Take(&CLUSTER, "1", "a=1", ""),
-            Take(&CLUSTER, "2", "", "a z"),
-            Take(&ENDPOINTS, "3", "", "s t"),
+            Get(&CLUSTER, "1", "a=1", ""),
+            Judge(""),
+            Get(&CLUSTER, "2", "", "a z"),
+            Judge(""),
+            Get(&ENDPOINTS, "3", "", "s t"),
+            Judge(""),
         ],
         &[
             "CDS node",
@@ -64,17 +75,17 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "names that were not asked for are left out",
-        &[Connect, Want("a"), Take(&ENDPOINTS, "1", "a=1 x=1", "")],
+        &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a=1 x=1", ""), Judge("")],
         &["CDS node", "EDS +a", "  EDS +a", "EDS nonce n1"],
     ),
     (
         "a type that nobody asked for gets no answer",
-        &[Connect, Take(&weir_xds::LISTENER, "1", "a", "")],
+        &[Connect, Get(&weir_xds::LISTENER, "1", "a", ""), Judge("")],
         &["CDS node", "  nobody asked"],
     ),
     (
         "a stream that comes back claims what is known, and only what is wanted",
-        &[Connect, Want("a b"), Take(&ENDPOINTS, "1", "a=1 b=7", ""), Lose, Want("b"), Connect],
+        &[Connect, Want("a b"), Get(&ENDPOINTS, "1", "a=1 b=7", ""), Judge(""), Lose, Want("b"), Connect],
         &["CDS node", "EDS +a,b", "  EDS +a,b", "EDS nonce n1", "  gone a", "CDS node", "EDS +b known b=7"],
     ),
     (
@@ -93,7 +104,15 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "bytes that are in force are recognised, also over streams; their version is taken over",
-        &[Connect, Take(&CLUSTER, "1", "a=1 b=1", ""), Lose, Connect, Take(&CLUSTER, "2", "a=1 b=2", "")],
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a=1 b=1", ""),
+            Judge(""),
+            Lose,
+            Connect,
+            Get(&CLUSTER, "2", "a=1 b=2", ""),
+            Judge(""),
+        ],
         &[
             "CDS node",
             "  CDS +a,b",
@@ -107,11 +126,14 @@ pub(super) static ROWS: &[Row] = &[
         "after a refusal the bytes before are judged again",
         &[
             Connect,
-            Take(&CLUSTER, "1", "a=1", ""),
+            Get(&CLUSTER, "1", "a=1", ""),
+            Judge(""),
             Get(&CLUSTER, "2", "a=2", ""),
             Judge("a"),
-            Take(&CLUSTER, "3", "a=1", ""),
-            Take(&CLUSTER, "4", "a=1", ""),
+            Get(&CLUSTER, "3", "a=1", ""),
+            Judge(""),
+            Get(&CLUSTER, "4", "a=1", ""),
+            Judge(""),
         ],
         &[
             "CDS node",
@@ -130,9 +152,12 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Connect,
             Want("s"),
-            Take(&ENDPOINTS, "1", "s=1", ""),
-            Take(&ENDPOINTS, "2", "", "s"),
-            Take(&ENDPOINTS, "3", "s=1", ""),
+            Get(&ENDPOINTS, "1", "s=1", ""),
+            Judge(""),
+            Get(&ENDPOINTS, "2", "", "s"),
+            Judge(""),
+            Get(&ENDPOINTS, "3", "s=1", ""),
+            Judge(""),
         ],
         &[
             "CDS node",
@@ -147,7 +172,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a known name that comes twice in one response is refused",
-        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Take(&CLUSTER, "2", "a=1 a=2", "")],
+        &[Connect, Get(&CLUSTER, "1", "a=1", ""), Judge(""), Get(&CLUSTER, "2", "a=1 a=2", ""), Judge("")],
         &[
             "CDS node",
             "  CDS +a",

@@ -1,18 +1,18 @@
 //! Rows of state of the world.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Take, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
 pub(super) static ROWS: &[Row] = &[
     (
         "what an earlier life knew and the first response lacks is gone",
-        &[Restore("a b"), Connect, Take(&CLUSTER, "1", "a", "")],
+        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a", ""), Judge("")],
         &["CDS node", "  CDS +a -b", "CDS version 1 nonce n1"],
     ),
     (
         "an ACK has the new version and the nonce, and the names as they were",
-        &[Connect, Want("a"), Take(&ENDPOINTS, "1", "a", ""), Want("a b")],
+        &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a", ""), Judge(""), Want("a b")],
         &[
             "CDS node",
             "EDS names a",
@@ -23,7 +23,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a NACK has the old version and the new nonce",
-        &[Connect, Take(&CLUSTER, "1", "a", ""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
+        &[Connect, Get(&CLUSTER, "1", "a", ""), Judge(""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
         &[
             "CDS node",
             "  CDS +a",
@@ -38,8 +38,10 @@ pub(super) static ROWS: &[Row] = &[
             Connect,
             Get(&CLUSTER, "1", "a b", ""),
             Judge("b"),
-            Take(&CLUSTER, "2", "c", ""),
-            Take(&CLUSTER, "3", "", ""),
+            Get(&CLUSTER, "2", "c", ""),
+            Judge(""),
+            Get(&CLUSTER, "3", "", ""),
+            Judge(""),
         ],
         &[
             "CDS node",
@@ -53,7 +55,14 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "what a named type lacks may come later; an empty response says that there is nothing",
-        &[Connect, Want("a b"), Take(&ENDPOINTS, "1", "a", ""), Take(&ENDPOINTS, "2", "", "")],
+        &[
+            Connect,
+            Want("a b"),
+            Get(&ENDPOINTS, "1", "a", ""),
+            Judge(""),
+            Get(&ENDPOINTS, "2", "", ""),
+            Judge(""),
+        ],
         &[
             "CDS node",
             "EDS names a,b",
@@ -65,7 +74,15 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a new stream tells the last version and no nonce; what went meanwhile is noticed",
-        &[Connect, Take(&CLUSTER, "1", "a b", ""), Lose, Connect, Take(&CLUSTER, "5", "b", "")],
+        &[
+            Connect,
+            Get(&CLUSTER, "1", "a b", ""),
+            Judge(""),
+            Lose,
+            Connect,
+            Get(&CLUSTER, "5", "b", ""),
+            Judge(""),
+        ],
         &[
             "CDS node",
             "  CDS +a,b",
