@@ -255,9 +255,9 @@ impl<S: Sink> Stream<'_, S> {
     /// Asks for what is wanted now; what nobody wants any more goes.
     async fn subscribe(&mut self) {
         for Wanted { kind, more, less } in self.sink.wanted() {
-            let removed = self.session.want(kind, more, less);
-            if !removed.is_empty() {
-                self.sink.apply(Incoming::removal(kind, removed)).await;
+            let unwanted = self.session.want(kind, more, less);
+            if !unwanted.is_empty() {
+                self.sink.apply(Incoming::unwanted(kind, unwanted)).await;
             }
         }
     }

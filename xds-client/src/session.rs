@@ -45,6 +45,8 @@ pub struct Incoming {
     pub same: usize,
     /// Gone.
     pub removed: Vec<Arc<str>>,
+    /// Wanted no more of this server.
+    pub unwanted: Vec<Arc<str>>,
     /// Asked for, and the server says that there is none.
     pub missing: Vec<Arc<str>>,
     /// What is wrong before anybody has looked at the messages.
@@ -52,6 +54,11 @@ pub struct Incoming {
 }
 
 impl Incoming {
+    /// Nothing but names that are wanted no more.
+    pub fn unwanted(kind: &'static ResourceType, unwanted: Vec<Arc<str>>) -> Incoming {
+        Incoming { unwanted, ..nothing(kind, String::new()) }
+    }
+
     /// Nothing but names that are gone.
     pub fn removal(kind: &'static ResourceType, removed: Vec<Arc<str>>) -> Incoming {
         Incoming { removed, ..nothing(kind, String::new()) }
@@ -148,7 +155,7 @@ impl Session {
         self.topics.iter_mut().for_each(Topic::forget_stream);
     }
 
-    /// These names of a type are wanted from now on, and those no more. Gives what was known of the latter.
+    /// These names of a type are wanted from now on, and those no more. Gives the latter, known or not.
     pub fn want(&mut self, kind: &ResourceType, more: Vec<Arc<str>>, less: Vec<Arc<str>>) -> Vec<Arc<str>> {
         let Some(index) = self.topics.iter().position(|topic| topic.kind == kind) else { return Vec::new() };
         let Some(topic) = self.topics.get_mut(index) else { return Vec::new() };
@@ -255,6 +262,7 @@ fn nothing(kind: &'static ResourceType, version: String) -> Incoming {
         added: Vec::new(),
         same: 0,
         removed: Vec::new(),
+        unwanted: Vec::new(),
         missing: Vec::new(),
         refused: Vec::new(),
     }
@@ -301,9 +309,10 @@ impl Reader<'_> {
                 .get_key_value(&**name)
                 .map_or_else(|| name.clone().into(), |(n, _)| n.clone());
             let known = self.topic.forget(&name);
-            if self.topic.kind.whole && known {
+            let wanted = self.topic.wants(&name) && !self.topic.wildcard;
+            if self.topic.kind.removable && (known || wanted) {
                 self.incoming.removed.push(name);
-            } else if self.topic.wants(&name) && !self.topic.wildcard {
+            } else if wanted {
                 self.incoming.missing.push(name);
             }
         }

@@ -111,9 +111,9 @@ impl Topic {
         }
     }
 
-    /// These are wanted no more. Gives those of them that the server has sent.
+    /// These are wanted no more. Gives them, whether the server has sent them or not.
     pub(crate) fn drop(&mut self, names: impl IntoIterator<Item = Arc<str>>) -> Vec<Arc<str>> {
-        let mut known = Vec::new();
+        let mut dropped = Vec::new();
         for name in names {
             if self.wanted.remove(&name) {
                 self.encoded = None;
@@ -121,11 +121,12 @@ impl Topic {
                     self.less.insert(name.clone());
                 }
             }
-            if !self.wildcard && self.forget(&name) {
-                known.push(name);
+            if !self.wildcard {
+                self.forget(&name);
+                dropped.push(name);
             }
         }
-        known
+        dropped
     }
 
     /// Forgets what the server has sent under this name; was there anything?

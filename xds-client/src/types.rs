@@ -7,6 +7,8 @@ pub struct ResourceType {
     pub name: &'static str,
     /// Does a state-of-the-world response hold all there is, so that what it lacks is gone? (CDS and LDS alone.)
     pub whole: bool,
+    /// Does a removal by the server take away what is wanted all the same? (Of other named types it ends the waiting.)
+    pub removable: bool,
     /// Full name of the type's own gRPC service.
     service: &'static str,
     /// What follows `Stream` and `Delta` in the names of its methods.
@@ -35,6 +37,7 @@ impl ResourceType {
 pub static CLUSTER: ResourceType = ResourceType {
     name: "envoy.config.cluster.v3.Cluster",
     whole: true,
+    removable: true,
     service: "envoy.service.cluster.v3.ClusterDiscoveryService",
     method: "Clusters",
 };
@@ -43,6 +46,7 @@ pub static CLUSTER: ResourceType = ResourceType {
 pub static ENDPOINTS: ResourceType = ResourceType {
     name: "envoy.config.endpoint.v3.ClusterLoadAssignment",
     whole: false,
+    removable: false,
     service: "envoy.service.endpoint.v3.EndpointDiscoveryService",
     method: "Endpoints",
 };
@@ -51,6 +55,7 @@ pub static ENDPOINTS: ResourceType = ResourceType {
 pub static LISTENER: ResourceType = ResourceType {
     name: "envoy.config.listener.v3.Listener",
     whole: true,
+    removable: true,
     service: "envoy.service.listener.v3.ListenerDiscoveryService",
     method: "Listeners",
 };
@@ -59,6 +64,7 @@ pub static LISTENER: ResourceType = ResourceType {
 pub static ROUTE: ResourceType = ResourceType {
     name: "envoy.config.route.v3.RouteConfiguration",
     whole: false,
+    removable: false,
     service: "envoy.service.route.v3.RouteDiscoveryService",
     method: "Routes",
 };
@@ -67,6 +73,7 @@ pub static ROUTE: ResourceType = ResourceType {
 pub static SECRET: ResourceType = ResourceType {
     name: "envoy.extensions.transport_sockets.tls.v3.Secret",
     whole: false,
+    removable: false,
     service: "envoy.service.secret.v3.SecretDiscoveryService",
     method: "Secrets",
 };
@@ -75,6 +82,7 @@ pub static SECRET: ResourceType = ResourceType {
 pub static EXTENSION: ResourceType = ResourceType {
     name: "envoy.config.core.v3.TypedExtensionConfig",
     whole: false,
+    removable: true,
     service: "envoy.service.extension.v3.ExtensionConfigDiscoveryService",
     method: "ExtensionConfigs",
 };
@@ -83,6 +91,7 @@ pub static EXTENSION: ResourceType = ResourceType {
 pub static RUNTIME: ResourceType = ResourceType {
     name: "envoy.service.runtime.v3.Runtime",
     whole: false,
+    removable: true,
     service: "envoy.service.runtime.v3.RuntimeDiscoveryService",
     method: "Runtime",
 };

@@ -129,6 +129,10 @@ impl Force {
         names.filter_map(|name| self.clusters.get(name)).map(|cluster| &cluster.stat_name)
     }
 
+    fn awaits_runtime(&self) -> bool {
+        self.waiting.iter().any(|(kind, _)| *kind == Kind::Runtime)
+    }
+
     /// Is some version of it in force?
     pub(super) fn serves(&self, kind: Kind, name: &str) -> bool {
         match kind {
@@ -236,6 +240,8 @@ impl State {
             Kind::Route => {
                 self.routes.get(name).is_none_or(|c| force.have_clusters(route_config::clusters(c)))
             }
+            // The first values of the runtime layers come before the first request.
+            Kind::Listener if !force.listeners.contains_key(name) && force.awaits_runtime() => false,
             Kind::Listener => self.listeners.get(name).is_none_or(|listener| {
                 let there = |name: &Name| force.routes.contains_key(name);
                 let come = |name: &Name| self.extensions.has(name);

@@ -111,7 +111,7 @@ pub(super) struct Wants {
     pub(super) now: Arc<Interest>,
     changed: bool,
     /// Wanted no more, unless wanted again meanwhile.
-    dropped: Vec<(Kind, Name)>,
+    dropped: Vec<(Kind, Name, Option<Name>)>,
 }
 
 /// What a cluster wants.
@@ -191,11 +191,12 @@ impl Wants {
         let now = Arc::make_mut(&mut self.now);
         let Some(wanted) = now.sources.get_mut(source) else { return };
         let Some(names) = wanted.0.get_mut(&kind) else { return };
-        let Some(Count(count, _)) = names.get_mut(name) else { return };
+        let Some(Count(count, prefix)) = names.get_mut(name) else { return };
         *count = count.saturating_sub(1);
         if *count > 0 {
             return;
         }
+        let prefix = prefix.take();
         names.remove(name);
         if names.is_empty() {
             wanted.0.remove(&kind);
@@ -204,7 +205,7 @@ impl Wants {
             now.sources.remove(source);
         }
         self.changed = true;
-        self.dropped.push((kind, name.clone()));
+        self.dropped.push((kind, name.clone(), prefix));
     }
 }
 
@@ -212,9 +213,10 @@ impl State {
     /// Tells whoever asks for resources what is wanted now. Nobody waits any more for what nobody wants.
     pub(super) fn tell_interest(&mut self) {
         let wants = &mut self.wants;
-        for (kind, name) in wants.dropped.drain(..) {
+        for (kind, name, prefix) in wants.dropped.drain(..) {
             if !wants.now.has(kind, &name) {
                 self.force.gaps.close(kind, &name);
+                prefix.into_iter().for_each(|prefix| self.stats.subscriptions.forget(&prefix));
             }
         }
         if self.force.waiting.is_empty() {

@@ -11,19 +11,21 @@ use super::pending::Pending;
 use super::sockets::{Bound, Opened, Sockets};
 use super::stats::Stats;
 use super::store::{HasTable, Judged, Table};
+use super::subscriptions::eds;
+use super::surroundings::Around;
 use super::update::{Change, Kind, Outcome, Resource, Update, Verdict};
 use super::workers::Workers;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::{At, CompileError, Sink};
-use crate::live;
 use crate::model::cluster::Cluster;
 use crate::model::listener::Listener;
 use crate::model::route::RouteConfig;
 use crate::model::runtime::Values;
 use crate::model::snapshot::Published;
 use prost::Message;
-use std::collections::HashSet;
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -42,6 +44,8 @@ pub(super) struct State {
     pub(super) secrets: Table<Secret>,
     pub(super) extensions: Table<Arc<Any>>,
     pub(super) runtimes: Table<Values>,
+    /// Hashes of the runtime keys that resources have looked up, when a source may change them.
+    pub(super) by_runtime: RefCell<HashMap<(Kind, Name), Box<[u64]>>>,
     /// What of them is in force.
     pub(super) force: Force,
     /// What is wanted by name.
@@ -81,6 +85,7 @@ impl State {
             secrets: Table::default(),
             extensions: Table::default(),
             runtimes: Table::default(),
+            by_runtime: RefCell::default(),
             force: Force::default(),
             wants: Wants::default(),
             interest: watch::Sender::default(),
@@ -132,22 +137,21 @@ impl State {
     }
 
     /// Judges every resource of an update; nothing comes into force.
-    fn take(&mut self, update: Update, fixed: bool, pending: &mut Pending) {
+    fn take(&mut self, mut update: Update, fixed: bool, pending: &mut Pending) {
         let version = Name::from(&*update.version);
         let origin = Origin { version: &version, fixed };
         for kind in Kind::ALL {
+            let wants = &self.wants.now;
+            let change = update.of_mut(kind);
+            let unwanted = std::mem::take(&mut change.unwanted).into_iter();
+            change.removed.extend(unwanted.filter(|name| !wants.has(kind, name)));
             let change = update.of(kind);
             for (name, why) in &change.refused {
                 pending.judge(kind, name.clone(), Err(unread(why)));
             }
             self.give_up(kind, &change.missing, pending);
         }
-        let Update { clusters, endpoints, listeners, routes, secrets, mut extensions, mut runtimes, .. } =
-            update;
-        // What there is no more of these two serves no longer, as in Envoy.
-        for change in [&mut extensions, &mut runtimes] {
-            change.removed.append(&mut change.missing);
-        }
+        let Update { clusters, endpoints, listeners, routes, secrets, extensions, runtimes, .. } = update;
         self.apply_runtimes(runtimes, &origin, pending);
         self.apply_secrets(secrets, &origin, pending);
         self.apply_clusters(clusters, &origin, pending);
@@ -157,6 +161,9 @@ impl State {
         self.apply_listeners(listeners, &origin, pending);
         self.sockets.settle();
         for verdict in &pending.verdicts {
+            if matches!(verdict.result, Ok(Outcome::Removed)) {
+                self.by_runtime.borrow_mut().remove(&(verdict.kind, verdict.name.clone()));
+            }
             self.fill_gap(verdict);
         }
     }
@@ -207,7 +214,7 @@ impl State {
     }
 
     fn give_up(&mut self, kind: Kind, names: &[Name], pending: &mut Pending) {
-        for name in names {
+        for name in names.iter().filter(|name| self.wants.now.has(kind, name)) {
             self.force.gaps.give_up(kind, name);
             if kind == Kind::Endpoints {
                 pending.services.insert(name.clone());
@@ -245,6 +252,9 @@ impl State {
                 continue;
             }
             let (kept, forced) = (self.clusters.remove(&name), self.force.remove_cluster(&name));
+            if let Some(old) = &kept {
+                self.stats.subscriptions.forget(&eds(&old.stat_name));
+            }
             for old in [&kept, &forced] {
                 self.wants.cluster(old.as_ref(), None);
                 pending.named |= old.as_ref().is_some_and(has_names);
@@ -372,7 +382,7 @@ impl State {
                 continue;
             }
             let sink = Sink::new();
-            let around = Around { fixed: origin.fixed, trial: None };
+            let around = Around { kind, fixed: origin.fixed, again: false, trial: None };
             let value =
                 self.compile_one(&sink, (&resource.place, &resource.name, &resource.body), &around, &compile);
             match sink.finish(value) {
@@ -385,31 +395,6 @@ impl State {
             }
         }
         compiled
-    }
-
-    pub(super) fn compile_one<T>(
-        &self,
-        sink: &Sink,
-        (place, name, body): (&str, &str, &[u8]),
-        around: &Around<'_>,
-        compile: impl Fn(&Cx<'_>, &At<'_>, &str, &[u8]) -> Option<T>,
-    ) -> Option<T> {
-        // With a refused cluster the bootstrap is refused: its routes need not be told, too.
-        let refused = |name: &str| around.fixed && self.clusters.refused.contains_key(name);
-        let known = |name: &str| self.clusters.has(name) || refused(name);
-        let live = |name: &Name| live::clusters().get_or_make(name);
-        let mut cx = Cx::new(&self.settings.node, &self.settings.runtime, &known, &live);
-        cx.default_source = self.settings.source;
-        cx.resolvers = &self.settings.resolvers;
-        let fixed = |name: &str| self.secrets.fixed(name);
-        cx.known_secret = &fixed;
-        let extension = |name: &str| match around.trial {
-            Some((trial, config)) if trial == name => Some(config.clone()),
-            _ => self.extensions.get(name).cloned(),
-        };
-        cx.extension = &extension;
-        cx.trial = around.trial.map(|(name, _)| name);
-        compile(&cx, &sink.root(place), name, body)
     }
 
     /// Tells the thread that looks names up which clusters are in force; starts it for the first one with names.
@@ -463,15 +448,6 @@ impl State {
 pub(super) struct Origin<'a> {
     pub(super) version: &'a Name,
     pub(super) fixed: bool,
-}
-
-/// What a resource is compiled with.
-#[derive(Default)]
-pub(super) struct Around<'a> {
-    /// It is the bootstrap's.
-    pub(super) fixed: bool,
-    /// The configuration of a filter that is being judged.
-    pub(super) trial: Option<(&'a str, &'a Arc<Any>)>,
 }
 
 fn unread(why: &str) -> Vec<CompileError> {

@@ -108,14 +108,12 @@ impl Stats {
             return self.subscriptions.judged(prefix, version, ended(accepted), true);
         }
         for Verdict { name, result, .. } in verdicts {
-            let gone = matches!(result, Ok(Outcome::Removed));
-            let one = |prefix: String| match gone {
-                true => self.subscriptions.forget(&prefix),
-                false => self.subscriptions.judged(&prefix, version, ended(result.is_ok()), false),
+            let one = |prefix: &str| {
+                self.subscriptions.judged(prefix, version, ended(result.is_ok()), false);
             };
             match kind {
-                Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(eds(cluster))),
-                _ => interest.prefixes(kind, name).for_each(|prefix| one(prefix.to_string())),
+                Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(&eds(cluster))),
+                _ => interest.prefixes(kind, name).for_each(|prefix| one(prefix)),
             }
         }
     }

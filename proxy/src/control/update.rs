@@ -101,6 +101,8 @@ pub struct Change {
     pub added: Vec<Resource>,
     /// Gone.
     pub removed: Vec<Name>,
+    /// Wanted no more of one source: gone unless somebody wants it of another.
+    pub unwanted: Vec<Name>,
     /// Asked for, and the source says that there is none: nobody waits for it any longer.
     pub missing: Vec<Name>,
     /// What cannot be read at all, and why. Without a name: the source itself.

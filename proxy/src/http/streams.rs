@@ -61,17 +61,23 @@ impl Http2 {
         let limits = HeadLimits { bytes: config.max_request_headers, fields: config.max_headers_count };
         let wait = config.request_headers_timeout.unwrap_or(PREFACE);
         let opening = Connection::open(io, early, &config.http2, limits);
-        let Ok(Some(mut connection)) = tokio::time::timeout(wait, opening).await else {
-            self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
-            return counted.ended(EndedBy::Us);
+        let mut connection = match tokio::time::timeout(wait, opening).await {
+            Ok(Some(connection)) => connection,
+            opened => {
+                self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR);
+                if opened.is_err() {
+                    counted.ended(EndedBy::Us);
+                }
+                return;
+            }
         };
         let closed = poll_fn(|cx| self.poll(&mut connection, cx)).await;
         counted.ended(match closed {
-            Closed::Done if !self.abandoned => EndedBy::Client { busy: connection.streams() > 0 },
+            Closed::Gone => EndedBy::Client { busy: connection.streams() > 0 },
             _ => EndedBy::Us,
         });
         match closed {
-            Closed::Done | Closed::Keepalive => {}
+            Closed::Gone | Closed::Done | Closed::Keepalive => {}
             Closed::Protocol => self.manager.stats.inc(stat::DOWNSTREAM_CX_PROTOCOL_ERROR),
             Closed::Flood(flood) => {
                 tracing::debug!(%flood, listener = %self.conn.facts.listener, "HTTP/2 connection closed");

@@ -37,9 +37,26 @@ impl Runtime {
         self.values.get(key).map(|value| &**value)
     }
 
+    /// Has no key a value, now and for ever?
+    pub fn is_void(&self) -> bool {
+        self.values.is_empty() && !self.is_pushed()
+    }
+
+    /// Does a source bring one of the layers?
+    pub fn is_pushed(&self) -> bool {
+        self.layers.iter().any(|layer| layer.pushed.is_some())
+    }
+
     /// Has no key a value?
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
+    }
+
+    /// Keys whose values differ in another version.
+    pub fn differences<'a>(&'a self, other: &'a Runtime) -> impl Iterator<Item = &'a str> {
+        let here = self.iter().filter(|(key, value)| other.get(key) != Some(value));
+        let there = other.iter().filter(|(key, _)| self.get(key).is_none());
+        here.chain(there).map(|(key, _)| key)
     }
 
     /// How many keys have one?

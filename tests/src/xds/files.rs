@@ -130,7 +130,22 @@ fn files() -> anyhow::Result<()> {
     bench.shows("cluster_manager.cds.update_rejected", |n| n == 2)?;
     ensure!(bench.proxy.logged().contains("nowhere.yaml' does not exist"), "{}", bench.proxy.said());
     bench.answers("/w", 200, b"c")?;
-    // A bootstrap that names one does not start.
+    // A mistake in a file of secrets is told without a word of it.
+    files.swap("sds.yaml", b"resources: []")?;
+    let context = json!({
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+        "common_tls_context": {"tls_certificate_sds_secret_configs": [
+            {"name": "own", "sds_config": files.source("sds.yaml")},
+        ]},
+    });
+    let mut secure = hosts("secure", &[1]);
+    secure["transport_socket"] = json!({"name": "tls", "typed_config": context});
+    files.clusters(&[files.cluster("a", &files.source("eds.yaml")), secure])?;
+    let secret = "resources:\n- '@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret\n  name: own\n  tls_certificate: {private_key: c2VjcmV0LWtleQ}\n";
+    files.swap("sds.yaml", secret.as_bytes())?;
+    bench.shows("sds.own.update_failure", |n| n >= 1)?;
+    let log = bench.proxy.logged();
+    ensure!(log.contains("sds.yaml:4:") && !log.contains("c2VjcmV0LWtleQ"), "{}", bench.proxy.said());
     bench.done()
 }
 

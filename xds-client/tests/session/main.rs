@@ -189,9 +189,9 @@ impl Bench {
                 let before = std::mem::replace(&mut self.wanted, names);
                 let more = self.wanted.difference(&before).cloned().collect();
                 let less = before.difference(&self.wanted).cloned().collect();
-                let gone = self.session.want(&ENDPOINTS, more, less);
-                if !gone.is_empty() {
-                    self.out.push(format!("  gone {}", gone.join(",")));
+                let unwanted = self.session.want(&ENDPOINTS, more, less);
+                if !unwanted.is_empty() {
+                    self.out.push(format!("  unwanted {}", unwanted.join(",")));
                 }
             }
             Get(kind, at, names, removed) => {

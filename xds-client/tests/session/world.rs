@@ -100,6 +100,6 @@ pub(super) static ROWS: &[Row] = &[
     (
         "names that are wanted no more are unsubscribed by an empty list",
         &[Connect, Want("a"), Want("")],
-        &["CDS node", "EDS names a", "EDS"],
+        &["CDS node", "EDS names a", "  unwanted a", "EDS"],
     ),
 ];

@@ -42,7 +42,9 @@ pub struct Connection {
 /// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Closed {
-    /// In good order, or the client went away.
+    /// The client went away.
+    Gone,
+    /// We went away, with the last stream.
     Done,
     /// The client broke the protocol.
     Protocol,
@@ -89,7 +91,7 @@ impl Connection {
             }
             match self.wire.poll(cx) {
                 Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(End::Closed)) => return Poll::Ready(Err(Closed::Done)),
+                Poll::Ready(Err(End::Closed)) => return Poll::Ready(Err(Closed::Gone)),
                 Poll::Ready(Err(End::Fatal(Fatal::Protocol(_)))) => {
                     return Poll::Ready(Err(Closed::Protocol));
                 }
@@ -179,6 +181,7 @@ impl Connection {
     }
 
     /// Is it going away?
+    #[cfg(test)]
     pub fn is_going(&self) -> bool {
         self.going
     }

@@ -13,11 +13,13 @@ use prost::Message;
 use regex::bytes::Regex;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFeatureFlag, RuntimeFractionalPercent};
 use weir_proto::envoy::config::route::v3::HeaderMatcher;
 use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
 use weir_proto::google::protobuf::Any;
+use xxhash_rust::xxh64::xxh64;
 
 pub use crate::model::plugin::Node;
 pub use crate::model::runtime::Runtime;
@@ -26,8 +28,9 @@ pub use crate::model::runtime::Runtime;
 pub struct Cx<'a> {
     /// This proxy.
     pub node: &'a Node,
-    /// Runtime layers.
-    pub runtime: &'a Runtime,
+    runtime: &'a Runtime,
+    /// Hashes of the runtime keys that were looked up; none: no source brings a layer.
+    asked: Option<Rc<RefCell<Vec<u64>>>>,
     /// Does a cluster of this name exist? (For routes that must name known ones.)
     pub known_cluster: &'a dyn Fn(&str) -> bool,
     /// The live part of a cluster name, made at its first mention.
@@ -58,6 +61,7 @@ impl<'a> Cx<'a> {
         Cx {
             node,
             runtime,
+            asked: runtime.is_pushed().then(Rc::default),
             known_cluster,
             live,
             default_source: None,
@@ -68,6 +72,12 @@ impl<'a> Cx<'a> {
             discovered: RefCell::default(),
             regexes: RefCell::default(),
         }
+    }
+
+    /// The same where clusters need not exist.
+    pub fn unchecked(&self) -> Cx<'a> {
+        let asked = self.asked.clone();
+        Cx { asked, ..Cx::new(self.node, self.runtime, &|_| true, self.live) }
     }
 
     /// Compiles an expression (whole match); equal ones of one configuration share their program.
@@ -94,10 +104,33 @@ impl<'a> Cx<'a> {
         Some(regex)
     }
 
+    /// The value of a runtime key.
+    pub fn runtime(&self, key: &str) -> Option<&'a str> {
+        if let Some(asked) = &self.asked {
+            asked.borrow_mut().push(key_hash(key));
+        }
+        self.runtime.get(key)
+    }
+
+    /// Can no runtime key have a value?
+    pub fn runtime_is_void(&self) -> bool {
+        self.runtime.is_void()
+    }
+
+    /// Hashes of the runtime keys that were looked up, when a source may change them.
+    pub fn asked(&self) -> Box<[u64]> {
+        self.asked.as_ref().map(|asked| asked.take().into()).unwrap_or_default()
+    }
+
     /// A runtime key as a number.
     pub fn runtime_u64(&self, key: &str) -> Option<u64> {
-        self.runtime.get(key).and_then(|text| text.parse().ok())
+        self.runtime(key).and_then(|text| text.parse().ok())
     }
+}
+
+/// What is kept of a runtime key that was looked up.
+pub fn key_hash(key: &str) -> u64 {
+    xxh64(key.as_bytes(), 0)
 }
 
 fn regex_error(at: &At<'_>, result: Result<Regex, regex::Error>) -> Option<Regex> {

@@ -11,7 +11,7 @@ use weir_proto::envoy::extensions::request_id::uuid::v3::UuidRequestIdConfig;
 
 /// A runtime guard (`envoy.reloadable_features.<name>`).
 pub fn guard(cx: &Cx<'_>, name: &str, default: bool) -> bool {
-    match cx.runtime.get(format!("envoy.reloadable_features.{name}").as_str()) {
+    match cx.runtime(&format!("envoy.reloadable_features.{name}")) {
         Some("true" | "1") => true,
         Some("false" | "0") => false,
         _ => default,

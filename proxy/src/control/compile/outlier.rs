@@ -99,7 +99,7 @@ pub fn circuit_breakers(
 }
 
 fn by_runtime(cx: &Cx<'_>, prefix: &str, slot: &mut Thresholds) {
-    if cx.runtime.is_empty() {
+    if cx.runtime_is_void() {
         return;
     }
     for (key, value) in [

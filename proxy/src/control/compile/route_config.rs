@@ -29,7 +29,7 @@ pub fn route_config(
         typed_per_filter_config }
         refuse { vhds, cluster_specifier_plugins, vhost_header, route_specifiers }
         ignore { metadata });
-    let unchecked = Cx::new(cx.node, cx.runtime, &|_| true, cx.live);
+    let unchecked = cx.unchecked();
     let cx = if wkt::flag(validate_clusters, inline) { cx } else { &unchecked };
     let limit = wkt::u32_in(
         at,

@@ -173,7 +173,7 @@ fn runtime_share(cx: &Cx<'_>, key: &str) -> Option<Fraction> {
         return Some(whole(percent, 10_000));
     }
     let numerator = cx.runtime_u64(&format!("{key}.numerator"))?;
-    let per = match cx.runtime.get(format!("{key}.denominator").as_str()) {
+    let per = match cx.runtime(&format!("{key}.denominator")) {
         Some("MILLION") => 1,
         Some("TEN_THOUSAND") => 100,
         _ => 10_000,
@@ -186,7 +186,7 @@ pub fn runtime_flag(cx: &Cx<'_>, at: &At<'_>, value: &RuntimeFeatureFlag) -> Opt
     crate::ledger!(at, value => RuntimeFeatureFlag { default_value, runtime_key });
     let default = at.required("default_value", default_value.as_ref())?.value;
     let key = at.non_empty("runtime_key", runtime_key)?;
-    Some(match cx.runtime.get(key) {
+    Some(match cx.runtime(key) {
         Some("true") => true,
         Some("false") => false,
         Some(text) => text.parse::<f64>().map_or(default, |number| number != 0.0),

@@ -29,7 +29,7 @@ use status::Status;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, SyncSender, TrySendError, channel};
+use std::sync::mpsc::{SyncSender, TrySendError, channel};
 use std::time::{Duration, Instant};
 use writer::Order;
 
@@ -40,6 +40,8 @@ const UNREST: Duration = Duration::from_secs(10);
 
 /// How long the end of the process waits for the last state to be written.
 const LAST: Duration = Duration::from_secs(5);
+/// Time between two attempts to hand it over.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// What the command line says of it.
 #[derive(Debug, Clone)]
@@ -207,49 +209,19 @@ impl State {
         }
     }
 
-    /// Hands the state on when its time has come.
+    /// Hands the state to the thread that writes, when its time has come.
     pub(super) fn save(&mut self, now: Instant) {
-        let Some(last_good) = &mut self.last_good else { return };
-        if last_good.due().is_some_and(|due| due <= now) {
-            self.hand_over_state(None);
+        if self.last_good.as_ref().and_then(LastGood::due).is_none_or(|due| due > now) {
+            return;
         }
-    }
-
-    /// The process ends: what has changed is written now, and waited for.
-    pub(super) fn save_last(&mut self) {
-        if self.last_good.as_ref().is_some_and(|last_good| last_good.dirty.is_some()) {
-            let (done, written) = channel();
-            self.hand_over_state(Some(done));
-            if written.recv_timeout(LAST).is_err() {
-                tracing::warn!("the last good state was not written within {LAST:?}");
-            }
-        }
-    }
-
-    /// To the thread that writes; `done`: it is the last one.
-    fn hand_over_state(&mut self, done: Option<Sender<()>>) {
+        let records = self.records();
         let Some(last_good) = &mut self.last_good else { return };
-        let mut records = Records::default();
-        let fits = note(&mut records, Kind::Cluster, &self.clusters)
-            && note(&mut records, Kind::Endpoints, &self.endpoints)
-            && note(&mut records, Kind::Listener, &self.listeners)
-            && note(&mut records, Kind::Route, &self.routes)
-            && note(&mut records, Kind::Extension, &self.extensions)
-            && note(&mut records, Kind::Runtime, &self.runtimes);
         last_good.dirty = None;
-        if !fits {
+        let Some(records) = records else {
             last_good.cells.inc(stat::WRITE_FAILED);
             return tracing::warn!("the last good state cannot be saved: a resource is longer than 4 GiB");
-        }
-        let now = Instant::now();
-        // At the end of the process nothing else is to be done but to wait.
-        let last = done.is_some();
-        let order = Order { records, done };
-        let sent = match last {
-            true => last_good.states.send(order).map_err(|error| TrySendError::Disconnected(error.0)),
-            false => last_good.states.try_send(order),
         };
-        match sent {
+        match last_good.states.try_send(Order { records: Some(records), done: None }) {
             Ok(()) => {}
             // Two are under way: the next one is tried later.
             Err(TrySendError::Full(_)) => last_good.dirty = Some((now, now)),
@@ -257,6 +229,38 @@ impl State {
                 last_good.cells.inc(stat::WRITE_FAILED);
                 tracing::error!("the last good state is not saved any more: its thread has ended");
             }
+        }
+    }
+
+    /// The state as it is to be saved; none: a part of it is too long for the file.
+    fn records(&self) -> Option<Records> {
+        let mut records = Records::default();
+        let fits = note(&mut records, Kind::Cluster, &self.clusters)
+            && note(&mut records, Kind::Endpoints, &self.endpoints)
+            && note(&mut records, Kind::Listener, &self.listeners)
+            && note(&mut records, Kind::Route, &self.routes)
+            && note(&mut records, Kind::Extension, &self.extensions)
+            && note(&mut records, Kind::Runtime, &self.runtimes);
+        fits.then_some(records)
+    }
+
+    /// The process ends: what has changed is written now, and what is being written is waited for, for a while.
+    pub(super) fn save_last(&mut self) {
+        let dirty = self.last_good.as_ref().is_some_and(|last_good| last_good.dirty.is_some());
+        let records = dirty.then(|| self.records()).flatten();
+        let Some(last_good) = &mut self.last_good else { return };
+        let (done, written) = channel();
+        let mut order = Order { records, done: Some(done) };
+        let end = Instant::now() + LAST;
+        while let Err(TrySendError::Full(back)) = last_good.states.try_send(order) {
+            if Instant::now() >= end {
+                break;
+            }
+            order = back;
+            std::thread::sleep(AGAIN);
+        }
+        if written.recv_timeout(end.saturating_duration_since(Instant::now())).is_err() {
+            tracing::warn!("the last good state could not be written before the end of the process");
         }
     }
 

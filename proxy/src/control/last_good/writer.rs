@@ -26,10 +26,11 @@ struct Writer {
     on_disk: Option<u64>,
 }
 
-/// A state to be written.
+/// What the thread is to do, in order.
 pub(super) struct Order {
-    pub(super) records: Records,
-    /// Told when it is written, or has failed.
+    /// A state to be written.
+    pub(super) records: Option<Records>,
+    /// Told when that is done, or has failed.
     pub(super) done: Option<Sender<()>>,
 }
 
@@ -46,21 +47,27 @@ pub(super) fn start(folder: Folder, key: Key, status: Arc<Status>) -> io::Result
 impl Writer {
     fn run(&mut self, states: &Receiver<Order>) {
         while let Ok(Order { records, done }) = states.recv() {
-            let saved = self.write(records);
-            if let Err(why) = &saved {
-                self.cells.inc(stat::WRITE_FAILED);
-                tracing::warn!(
-                    "the last good state cannot be written to {}: {why}",
-                    self.folder.file().display()
-                );
+            if let Some(records) = records {
+                self.save(records);
             }
-            self.status.written(saved);
             if let Some(done) = done {
                 // Whoever asked may have given up.
                 let _ = done.send(());
             }
             weir_sys::give_back_memory();
         }
+    }
+
+    fn save(&mut self, records: Records) {
+        let saved = self.write(records);
+        if let Err(why) = &saved {
+            self.cells.inc(stat::WRITE_FAILED);
+            tracing::warn!(
+                "the last good state cannot be written to {}: {why}",
+                self.folder.file().display()
+            );
+        }
+        self.status.written(saved);
     }
 
     fn write(&mut self, records: Records) -> Result<Written, String> {

@@ -83,3 +83,84 @@ fn what_a_discovered_filter_may_be_is_judged_with_its_listener() {
     control.apply(Update::sent(Kind::Extension, "1", missing));
     assert!(published.load().listeners.contains_key("l"), "a source that has none is not waited for");
 }
+
+fn extension(name: &str, type_name: &str) -> Resource {
+    let config: weir_proto::envoy::config::core::v3::TypedExtensionConfig =
+        parse(&format!("{{name: {name}, typed_config: {{'@type': type.googleapis.com/{type_name}}}}}"));
+    resource(name, &config)
+}
+
+#[test]
+fn what_one_source_is_not_asked_for_any_more_stays_for_whoever_wants_it() {
+    let (control, published, _) = started("{}");
+    let cors = "envoy.extensions.filters.http.cors.v3.Cors";
+    let waits = format!("type_urls: ['type.googleapis.com/{cors}']");
+    control.apply(Update::sent(Kind::Listener, "1", added(vec![discovered(&waits)])));
+    control.apply(Update::sent(Kind::Extension, "1", added(vec![extension("f", cors)])));
+    let missing = || {
+        let snapshot = published.load();
+        format!("{:?}", snapshot.listeners.get("l").expect("in force")).contains("weir.MissingFilter")
+    };
+    assert!(!missing());
+    let unwanted = Change { unwanted: vec!["f".into()], ..Change::default() };
+    control.apply(Update::sent(Kind::Extension, "", unwanted.clone()));
+    assert!(!missing(), "the listener still wants it");
+    // A source without it says nothing against one that has come.
+    let none = Change { missing: vec!["f".into()], ..Change::default() };
+    control.apply(Update::sent(Kind::Extension, "2", none));
+    assert!(!missing());
+    control.apply(Update::sent(Kind::Extension, "3", removed("f")));
+    assert!(missing(), "gone is gone");
+    control.apply(Update::sent(Kind::Extension, "4", added(vec![extension("f", cors)])));
+    assert!(!missing());
+    // With the listener it goes, refused versions and all.
+    let verdicts = control.apply(Update::sent(
+        Kind::Extension,
+        "5",
+        added(vec![extension("f", "envoy.extensions.filters.http.grpc_stats.v3.FilterConfig")]),
+    ));
+    assert!(verdicts.first().unwrap().result.is_err());
+    control.apply(Update::sent(Kind::Listener, "2", removed("l")));
+    control.apply(Update::sent(Kind::Extension, "", unwanted));
+    let dump = control.dump_blocking(DumpOptions::default()).to_string();
+    assert!(!dump.contains("ecds_filters"), "{dump}");
+}
+
+#[test]
+fn listeners_wait_for_runtime_layers_and_only_what_has_asked_is_compiled_again() {
+    let (control, published, _) = started(
+        "{layered_runtime: {layers: [{name: r, rtds_layer: {name: layer, rtds_config: {ads: {}, initial_fetch_timeout: 0s}}}]},
+          static_resources: {clusters: [{name: plain}, {name: limited, circuit_breakers: {thresholds: [{max_requests: 7}]}}]}}",
+    );
+    control.apply(Update::sent(
+        Kind::Listener,
+        "1",
+        added(vec![resource("l", &tcp_listener("l", 0, "plain"))]),
+    ));
+    assert!(!published.load().listeners.contains_key("l"), "it would serve without its runtime values");
+    let layer = |value: u32| {
+        let message: weir_proto::envoy::service::runtime::v3::Runtime = parse(&format!(
+            "{{name: layer, layer: {{circuit_breakers.limited.default.max_requests: {value}}}}}"
+        ));
+        added(vec![resource("layer", &message)])
+    };
+    let before = published.load();
+    control.apply(Update::sent(Kind::Runtime, "1", layer(3)));
+    let after = published.load();
+    assert!(after.listeners.contains_key("l"));
+    let same =
+        |name: &str| Arc::ptr_eq(before.clusters.get(name).unwrap(), after.clusters.get(name).unwrap());
+    assert!(same("plain") && !same("limited"));
+    assert_eq!(after.runtime.get("circuit_breakers.limited.default.max_requests"), Some("3"));
+}
+
+#[test]
+fn a_secret_that_cannot_be_decoded_shows_nothing_of_itself() {
+    let (control, _, _) = started("{}");
+    let bytes = b"\x0a\x01s\x12\x05\xff\xff\xffhush".to_vec();
+    let verdicts = control.apply(Update::sent(Kind::Secret, "1", added(vec![Resource::new("s", bytes)])));
+    let told = format!("{:?}", verdicts.first().unwrap().result.as_ref().unwrap_err());
+    let dump = control.dump_blocking(DumpOptions::default()).to_string();
+    assert!(dump.contains("failed_configuration") && dump.contains("[redacted]"), "{dump}");
+    assert!(!told.contains("hush") && !dump.contains("hush") && !dump.contains("aHVzaA"), "{told} {dump}");
+}

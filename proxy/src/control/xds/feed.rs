@@ -98,6 +98,7 @@ fn change(incoming: Incoming) -> Change {
             .map(|r| Resource { ttl: r.ttl, ..Resource::new(r.name, r.body) })
             .collect(),
         removed: incoming.removed,
+        unwanted: incoming.unwanted,
         missing: incoming.missing,
         refused: incoming.refused.into_iter().map(|refusal| (refusal.name, refusal.why)).collect(),
     }

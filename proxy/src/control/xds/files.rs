@@ -17,10 +17,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
-use weir_proto::ParseOptions;
 use weir_proto::envoy::config::core::v3::Node;
 use weir_proto::envoy::service::discovery::v3::DiscoveryResponse;
-use weir_xds::{Dialect, Incoming, Refusal, ResourceType, Response, Session};
+use weir_proto::{ParseError, ParseOptions};
+use weir_xds::{Dialect, Incoming, Refusal, ResourceType, Response, SECRET, Session};
 
 /// Largest file, in bytes.
 const MAX_FILE: u64 = 64 * 1024 * 1024;
@@ -137,13 +137,13 @@ impl Files {
         let more = names.difference(&held.names).cloned().collect();
         let less = held.names.difference(&names).cloned().collect();
         held.names = names;
-        let removed = held.session.want(held.of, more, less);
+        let unwanted = held.session.want(held.of, more, less);
         // The question that a server would get.
         while held.session.next_request().is_some() {
             held.seen = None;
         }
-        if !removed.is_empty() {
-            feed::apply(&self.inlet, Incoming::removal(held.of, removed)).await;
+        if !unwanted.is_empty() {
+            feed::apply(&self.inlet, Incoming::unwanted(held.of, unwanted)).await;
         }
     }
 
@@ -158,9 +158,9 @@ impl Files {
             return;
         }
         held.seen = Some(seen);
-        let owned = path.to_owned();
+        let (owned, secret) = (path.to_owned(), *held.of == SECRET);
         // Reading a large text takes time that the control thread does not have.
-        let read = tokio::task::spawn_blocking(move || response(&owned)).await;
+        let read = tokio::task::spawn_blocking(move || response(&owned, secret)).await;
         let incoming = match read.unwrap_or_else(|error| Err(format!("{path} cannot be read: {error}"))) {
             Ok(mut message) => {
                 // The type may be left out, as each resource has its own.
@@ -234,8 +234,9 @@ fn unread(of: &'static ResourceType, names: &BTreeSet<Name>, why: &str) -> Incom
     Incoming { refused, ..Incoming::removal(of, Vec::new()) }
 }
 
-/// What the file says: protobuf's binary form when its name ends in `.pb`, else JSON or YAML.
-fn response(path: &str) -> Result<Response, String> {
+/// What the file says: protobuf's binary form when its name ends in `.pb`, else JSON or YAML. `secret`: what is told of
+/// a mistake in it says where it is, and repeats nothing of it.
+fn response(path: &str, secret: bool) -> Result<Response, String> {
     let told = |error: io::Error| format!("{path} cannot be read: {error}");
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path).map_err(told)?;
@@ -248,7 +249,13 @@ fn response(path: &str) -> Result<Response, String> {
         // Each resource is judged alone, when it is compiled.
         let options = ParseOptions { skip_rules: true, ..ParseOptions::for_file(path) };
         let parsed = weir_proto::parse::<DiscoveryResponse>(&text, &options);
-        bytes = parsed.map_err(|error| error.to_string())?.message.encode_to_vec();
+        let told = |error: ParseError| match (secret, error.problems.first()) {
+            (true, Some(first)) => {
+                format!("{path}:{}:{}: {}: cannot be read", first.line, first.column, first.path)
+            }
+            _ => error.to_string(),
+        };
+        bytes = parsed.map_err(told)?.message.encode_to_vec();
     }
     let read = Response::read(Dialect::World, &bytes.into());
     read.map_err(|error| format!("{path} is no DiscoveryResponse: {error}"))

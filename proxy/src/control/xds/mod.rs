@@ -168,20 +168,19 @@ impl Streams {
             let wanted = interest.borrow_and_update().clone();
             let mut over = Vec::new();
             running.retain(|(source, kind), (stream, names)| {
-                let now = wanted.of(source).names(*kind);
-                if now.is_empty() {
+                let before = std::mem::replace(names, wanted.of(source).names(*kind));
+                over.extend(before.beyond(names).map(|name| (*kind, name.clone())));
+                if names.is_empty() {
                     stream.abort();
-                    over.push((*kind, std::mem::take(names)));
-                    return false;
                 }
-                *names = now;
-                true
+                !names.is_empty()
             });
-            // What they brought goes with them.
-            for (kind, names) in over {
-                let unwanted = names.keys().filter(|name| !wanted.has(kind, name)).cloned().collect();
-                if let Some(of) = ResourceType::of(kind.type_name()) {
-                    feed::apply(&inlet, Incoming::removal(of, unwanted)).await;
+            // A stream that ends, or is away, does not tell.
+            for (kind, of) in NAMED {
+                let gone = over.iter().filter(|(other, _)| *other == kind).map(|(_, name)| name.clone());
+                let unwanted: Vec<Name> = gone.collect();
+                if !unwanted.is_empty() {
+                    feed::apply(&inlet, Incoming::unwanted(of, unwanted)).await;
                 }
             }
             for (source, names) in &wanted.sources {

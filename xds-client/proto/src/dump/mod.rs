@@ -135,11 +135,13 @@ impl Dumper<'_> {
             let bytes = if place.sensitive { REDACTED.as_bytes() } else { bytes };
             json!({"@type": type_url, "value": base64::encode(bytes)})
         };
+        // What is sensitive in it cannot be told.
+        let undecoded = || if self.redact { json!({"@type": type_url, "value": REDACTED}) } else { raw() };
         if place.depth > MAX_DEPTH {
             return raw();
         }
         let Ok(desc) = self.pool.message(name_in_url(type_url)) else { return raw() };
-        let Ok(message) = DynamicMessage::decode(desc, bytes) else { return raw() };
+        let Ok(message) = DynamicMessage::decode(desc, bytes) else { return undecoded() };
         let mut object = Map::new();
         object.insert("@type".to_owned(), json!(type_url));
         match well_known::write(self, &message, place.deeper(false)) {
