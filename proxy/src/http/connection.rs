@@ -361,7 +361,7 @@ impl Http1 {
         if worn {
             self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
         }
-        if drain::should_close_one(self.conn.facts.inbound) {
+        if drain::should_close(self.conn.facts.inbound) {
             self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
             server.set_close();
         } else if worn {

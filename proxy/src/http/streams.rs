@@ -186,7 +186,7 @@ impl Http2 {
             if worn {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
             }
-            let draining = drain::should_close();
+            let draining = drain::should_close(self.conn.facts.inbound);
             if draining {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
             }

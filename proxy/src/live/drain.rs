@@ -61,13 +61,8 @@ pub fn closes_idle() -> bool {
     IDLE.load(Ordering::Relaxed)
 }
 
-/// Shall the connection of a response close now, whatever its listener's direction?
-pub fn should_close() -> bool {
-    should_close_one(true)
-}
-
 /// Shall the connection of a response close now?
-pub fn should_close_one(inbound: bool) -> bool {
+pub fn should_close(inbound: bool) -> bool {
     ALL.closes() || inbound && INBOUND.closes()
 }
 

@@ -1,6 +1,6 @@
 //! Rows of the delta dialect.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Take, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
@@ -12,7 +12,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "an accepted response is acknowledged by its nonce; a change of names is a message of its own",
-        &[Connect, Get(&CLUSTER, "1", "a=1", ""), Judge(""), Want("a"), Want("b")],
+        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Want("a"), Want("b")],
         &["CDS node", "  CDS +a", "CDS nonce n1", "EDS +a", "  unwanted a", "EDS +b -a"],
     ),
     (
@@ -27,15 +27,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "of a changed resource that is refused the version before is claimed",
-        &[
-            Connect,
-            Get(&CLUSTER, "1", "a=1", ""),
-            Judge(""),
-            Get(&CLUSTER, "2", "a=2", ""),
-            Judge("a"),
-            Lose,
-            Connect,
-        ],
+        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Get(&CLUSTER, "2", "a=2", ""), Judge("a"), Lose, Connect],
         &[
             "CDS node",
             "  CDS +a",
@@ -47,7 +39,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "what an earlier life knew is claimed with no server's version, and goes when the server says so",
-        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a=1", "b"), Judge(""), Lose, Connect],
+        &[Restore("a b"), Connect, Take(&CLUSTER, "1", "a=1", "b"), Lose, Connect],
         &["CDS node known a=last-good,b=last-good", "  CDS +a -b", "CDS nonce n1", "CDS node known a=1"],
     ),
     (
@@ -55,12 +47,9 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Connect,
             Want("s"),
-            Get(&CLUSTER, "1", "a=1", ""),
-            Judge(""),
-            Get(&CLUSTER, "2", "", "a z"),
-            Judge(""),
-            Get(&ENDPOINTS, "3", "", "s t"),
-            Judge(""),
+            Take(&CLUSTER, "1", "a=1", ""),
+            Take(&CLUSTER, "2", "", "a z"),
+            Take(&ENDPOINTS, "3", "", "s t"),
         ],
         &[
             "CDS node",
@@ -75,17 +64,17 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "names that were not asked for are left out",
-        &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a=1 x=1", ""), Judge("")],
+        &[Connect, Want("a"), Take(&ENDPOINTS, "1", "a=1 x=1", "")],
         &["CDS node", "EDS +a", "  EDS +a", "EDS nonce n1"],
     ),
     (
         "a type that nobody asked for gets no answer",
-        &[Connect, Get(&weir_xds::LISTENER, "1", "a", ""), Judge("")],
+        &[Connect, Take(&weir_xds::LISTENER, "1", "a", "")],
         &["CDS node", "  nobody asked"],
     ),
     (
         "a stream that comes back claims what is known, and only what is wanted",
-        &[Connect, Want("a b"), Get(&ENDPOINTS, "1", "a=1 b=7", ""), Judge(""), Lose, Want("b"), Connect],
+        &[Connect, Want("a b"), Take(&ENDPOINTS, "1", "a=1 b=7", ""), Lose, Want("b"), Connect],
         &[
             "CDS node",
             "EDS +a,b",
@@ -112,15 +101,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "bytes that are in force are recognised, also over streams; their version is taken over",
-        &[
-            Connect,
-            Get(&CLUSTER, "1", "a=1 b=1", ""),
-            Judge(""),
-            Lose,
-            Connect,
-            Get(&CLUSTER, "2", "a=1 b=2", ""),
-            Judge(""),
-        ],
+        &[Connect, Take(&CLUSTER, "1", "a=1 b=1", ""), Lose, Connect, Take(&CLUSTER, "2", "a=1 b=2", "")],
         &[
             "CDS node",
             "  CDS +a,b",
@@ -134,14 +115,11 @@ pub(super) static ROWS: &[Row] = &[
         "after a refusal the bytes before are judged again",
         &[
             Connect,
-            Get(&CLUSTER, "1", "a=1", ""),
-            Judge(""),
+            Take(&CLUSTER, "1", "a=1", ""),
             Get(&CLUSTER, "2", "a=2", ""),
             Judge("a"),
-            Get(&CLUSTER, "3", "a=1", ""),
-            Judge(""),
-            Get(&CLUSTER, "4", "a=1", ""),
-            Judge(""),
+            Take(&CLUSTER, "3", "a=1", ""),
+            Take(&CLUSTER, "4", "a=1", ""),
         ],
         &[
             "CDS node",
@@ -160,12 +138,9 @@ pub(super) static ROWS: &[Row] = &[
         &[
             Connect,
             Want("s"),
-            Get(&ENDPOINTS, "1", "s=1", ""),
-            Judge(""),
-            Get(&ENDPOINTS, "2", "", "s"),
-            Judge(""),
-            Get(&ENDPOINTS, "3", "s=1", ""),
-            Judge(""),
+            Take(&ENDPOINTS, "1", "s=1", ""),
+            Take(&ENDPOINTS, "2", "", "s"),
+            Take(&ENDPOINTS, "3", "s=1", ""),
         ],
         &[
             "CDS node",
@@ -180,7 +155,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a known name that comes twice in one response is refused",
-        &[Connect, Get(&CLUSTER, "1", "a=1", ""), Judge(""), Get(&CLUSTER, "2", "a=1 a=2", ""), Judge("")],
+        &[Connect, Take(&CLUSTER, "1", "a=1", ""), Take(&CLUSTER, "2", "a=1 a=2", "")],
         &[
             "CDS node",
             "  CDS +a",

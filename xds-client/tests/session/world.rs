@@ -1,18 +1,18 @@
 //! Rows of state of the world.
 
-use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Ttl, Want};
+use super::Do::{Connect, Get, Judge, Later, Lose, Restore, Take, Ttl, Want};
 use super::Row;
 use weir_xds::{CLUSTER, ENDPOINTS};
 
 pub(super) static ROWS: &[Row] = &[
     (
         "what an earlier life knew and the first response lacks is gone",
-        &[Restore("a b"), Connect, Get(&CLUSTER, "1", "a", ""), Judge("")],
+        &[Restore("a b"), Connect, Take(&CLUSTER, "1", "a", "")],
         &["CDS node", "  CDS +a -b", "CDS version 1 nonce n1"],
     ),
     (
         "an ACK has the new version and the nonce, and the names as they were",
-        &[Connect, Want("a"), Get(&ENDPOINTS, "1", "a", ""), Judge(""), Want("a b")],
+        &[Connect, Want("a"), Take(&ENDPOINTS, "1", "a", ""), Want("a b")],
         &[
             "CDS node",
             "EDS names a",
@@ -23,7 +23,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a NACK has the old version and the new nonce",
-        &[Connect, Get(&CLUSTER, "1", "a", ""), Judge(""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
+        &[Connect, Take(&CLUSTER, "1", "a", ""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
         &[
             "CDS node",
             "  CDS +a",
@@ -38,10 +38,8 @@ pub(super) static ROWS: &[Row] = &[
             Connect,
             Get(&CLUSTER, "1", "a b", ""),
             Judge("b"),
-            Get(&CLUSTER, "2", "c", ""),
-            Judge(""),
-            Get(&CLUSTER, "3", "", ""),
-            Judge(""),
+            Take(&CLUSTER, "2", "c", ""),
+            Take(&CLUSTER, "3", "", ""),
         ],
         &[
             "CDS node",
@@ -55,14 +53,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "what a named type lacks may come later; an empty response says that there is nothing",
-        &[
-            Connect,
-            Want("a b"),
-            Get(&ENDPOINTS, "1", "a", ""),
-            Judge(""),
-            Get(&ENDPOINTS, "2", "", ""),
-            Judge(""),
-        ],
+        &[Connect, Want("a b"), Take(&ENDPOINTS, "1", "a", ""), Take(&ENDPOINTS, "2", "", "")],
         &[
             "CDS node",
             "EDS names a,b",
@@ -74,15 +65,7 @@ pub(super) static ROWS: &[Row] = &[
     ),
     (
         "a new stream tells the last version and no nonce; what went meanwhile is noticed",
-        &[
-            Connect,
-            Get(&CLUSTER, "1", "a b", ""),
-            Judge(""),
-            Lose,
-            Connect,
-            Get(&CLUSTER, "5", "b", ""),
-            Judge(""),
-        ],
+        &[Connect, Take(&CLUSTER, "1", "a b", ""), Lose, Connect, Take(&CLUSTER, "5", "b", "")],
         &[
             "CDS node",
             "  CDS +a,b",
