@@ -32,6 +32,9 @@ use std::time::Instant;
 use tokio::sync::watch;
 use weir_proto::google::protobuf::Any;
 
+/// Hashes of the runtime keys that resources have looked up.
+type Asked = HashMap<(Kind, Name), Box<[u64]>>;
+
 /// Everything that `control` keeps.
 pub(super) struct State {
     pub(super) settings: Settings,
@@ -44,8 +47,8 @@ pub(super) struct State {
     pub(super) secrets: Table<Secret>,
     pub(super) extensions: Table<Arc<Any>>,
     pub(super) runtimes: Table<Values>,
-    /// Hashes of the runtime keys that resources have looked up, when a source may change them.
-    pub(super) by_runtime: RefCell<HashMap<(Kind, Name), Box<[u64]>>>,
+    /// Runtime keys that resources have looked up, when a source may change them.
+    pub(super) by_runtime: RefCell<Asked>,
     /// What of them is in force.
     pub(super) force: Force,
     /// What is wanted by name.
