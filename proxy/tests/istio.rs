@@ -221,7 +221,7 @@ fn what_needs_tls_is_never_in_plain_text() {
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
     upstream.set_nonblocking(true).expect("not blocking");
     let port = upstream.local_addr().expect("an address").port();
-    let secrets = "common_tls_context: {tls_certificate_sds_secret_configs: [{name: default}], tls_params: {cipher_suites: [ECDHE-RSA-AES256-GCM-SHA384, AES256-GCM-SHA384]}}";
+    let secrets = "common_tls_context: {tls_certificate_sds_secret_configs: [{name: default, sds_config: {ads: {}}}], tls_params: {cipher_suites: [ECDHE-RSA-AES256-GCM-SHA384, AES256-GCM-SHA384]}}";
     let tls = |kind: &str, rest: &str| {
         format!(
             "{{name: tls, typed_config: {{'@type': type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.{kind}, {rest}}}}}"
