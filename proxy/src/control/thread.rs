@@ -24,7 +24,7 @@ use weir_proto::envoy::config::bootstrap::v3::Bootstrap;
 /// Most commands that wait for the control thread; further senders wait.
 const MAX_COMMANDS: usize = 64;
 
-/// After so long without work the memory that it took is given back.
+/// After so long without work the memory that it took is given back, and the code that did it.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// Bytes of resources whose compilation is worth it.
@@ -312,6 +312,7 @@ async fn serve(mut state: State, mut inbox: mpsc::Receiver<Command>, bootstrap: 
             () = until(state.deadline()) => state.tick(Instant::now()),
             () = tokio::time::sleep(QUIET), if worked >= MUCH => {
                 weir_sys::give_back_memory();
+                weir_sys::give_back_code();
                 worked = 0;
             }
         }

@@ -63,8 +63,49 @@ pub fn give_back_memory() {
     unsafe { mi_collect(true) };
 }
 
+/// Takes the program's own code out of this process's memory, for after a large piece of work that other code does than
+/// requests (the start, a configuration). What is needed again comes back from the system's cache at its first use,
+/// 16 pages at a fault. Does nothing where the system does not tell what is mapped.
+pub fn give_back_code() {
+    let (Ok(own), Ok(maps)) = (std::env::current_exe(), std::fs::read_to_string("/proc/self/maps")) else {
+        return;
+    };
+    for (start, end) in maps.lines().filter_map(|line| code_of(&own, line)) {
+        let Some(length) = end.checked_sub(start) else { continue };
+        // SAFETY: the range is a private mapping of the program's file that can be executed and not written: its pages
+        // are those of the file, so none of them holds anything that is lost. A failure leaves them where they are.
+        unsafe {
+            libc::madvise(std::ptr::with_exposed_provenance_mut(start), length, libc::MADV_DONTNEED);
+        }
+    }
+}
+
+/// The range of a line of `/proc/PID/maps`, if it is code of this program.
+fn code_of(own: &std::path::Path, line: &str) -> Option<(usize, usize)> {
+    let mut fields = line.split_ascii_whitespace();
+    let (start, end) = fields.next()?.split_once('-')?;
+    if fields.next()? != "r-xp" || !line.ends_with(own.to_str()?) {
+        return None;
+    }
+    Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+}
+
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn code_is_found_given_back_and_used_again() {
+        let own = std::env::current_exe().unwrap();
+        let line = |perms: &str| format!("7f00-8f00 {perms} 00001000 fe:00 7    {}", own.display());
+        assert_eq!(super::code_of(&own, &line("r-xp")), Some((0x7f00, 0x8f00)));
+        for other in [line("r--p"), line("rw-p"), "7f00-8f00 r-xp 0 0:0 0 [vdso]".to_owned(), String::new()] {
+            assert_eq!(super::code_of(&own, &other), None, "{other}");
+        }
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        assert!(maps.lines().any(|line| super::code_of(&own, line).is_some()), "{maps}");
+        super::give_back_code();
+        assert!(super::affinity().unwrap() >= 1);
+    }
+
     #[test]
     fn limits_and_processors() {
         let (_, now) = super::raise_descriptor_limit().unwrap();
