@@ -62,6 +62,10 @@ impl State {
         cx.extension = &extension;
         cx.trial = around.trial.map(|(name, _)| name);
         let compiled = compile(&cx, &sink.root(place), name, body);
+        if compiled.is_none() || !sink.is_empty() {
+            // It is refused: what the version in force has looked up stays.
+            return compiled;
+        }
         let by_runtime = &mut self.by_runtime.borrow_mut();
         let asked = cx.asked();
         if !asked.is_empty() {

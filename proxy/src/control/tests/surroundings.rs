@@ -152,6 +152,17 @@ fn listeners_wait_for_runtime_layers_and_only_what_has_asked_is_compiled_again()
         |name: &str| Arc::ptr_eq(before.clusters.get(name).unwrap(), after.clusters.get(name).unwrap());
     assert!(same("plain") && !same("limited"));
     assert_eq!(after.runtime.get("circuit_breakers.limited.default.max_requests"), Some("3"));
+    // A refused version takes nothing from the one in force: that is compiled anew with the next value.
+    let late: Cluster = parse("{name: late, type: STATIC}");
+    control.apply(Update::sent(Kind::Cluster, "1", added(vec![resource("late", &late)])));
+    let verdicts =
+        control.apply(Update::sent(Kind::Cluster, "2", added(vec![Resource::new("late", &b"\xff"[..])])));
+    assert!(verdicts.first().unwrap().result.is_err());
+    let before = published.load().clusters.get("late").unwrap().clone();
+    let message: weir_proto::envoy::service::runtime::v3::Runtime =
+        parse("{name: layer, layer: {circuit_breakers.late.default.max_requests: 5}}");
+    control.apply(Update::sent(Kind::Runtime, "2", added(vec![resource("layer", &message)])));
+    assert!(!Arc::ptr_eq(&before, published.load().clusters.get("late").unwrap()));
 }
 
 #[test]
