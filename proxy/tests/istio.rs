@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use weir_tests::ports;
+
 /// Longest time for anything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -20,7 +22,7 @@ impl Weir {
     fn start(name: &str, resources: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("weir-istio-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder");
-        let admin = free_port();
+        let admin = ports::free().expect("a free port");
         let text = format!(
             "node: {{id: sidecar~1, cluster: c, metadata: {{WORKLOAD_NAME: reviews-v2, NAMESPACE: default, CLUSTER_ID: K8s, LABELS: {{app: reviews, version: v2, service.istio.io/canonical-name: reviews}}}}}}
 admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
@@ -70,10 +72,6 @@ impl Drop for Weir {
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map(|a| a.port()).expect("a free port")
 }
 
 fn connect(port: u16) -> TcpStream {
@@ -131,7 +129,7 @@ const STATS: &str = "{name: istio.stats, typed_config: {'@type': type.googleapis
 
 #[test]
 fn two_sidecars_tell_each_other_who_they_are_and_count() {
-    let (out, inbound) = (free_port(), free_port());
+    let (out, inbound) = (ports::free().expect("a free port"), ports::free().expect("a free port"));
     let exchange =
         |value: &str| typed_struct("istio.metadata_exchange", "io.istio.http.peer_metadata.Config", value);
     let upstream = exchange(
@@ -169,7 +167,8 @@ fn two_sidecars_tell_each_other_who_they_are_and_count() {
 
 #[test]
 fn raw_connections_are_counted_by_their_services() {
-    let (out, upstream) = (free_port(), TcpListener::bind("127.0.0.1:0").expect("a port"));
+    let (out, upstream) =
+        (ports::free().expect("a free port"), TcpListener::bind("127.0.0.1:0").expect("a port"));
     let port = upstream.local_addr().expect("an address").port();
     let exchange = typed_struct(
         "mx",
@@ -226,7 +225,7 @@ fn raw_connections_are_counted_by_their_services() {
 
 #[test]
 fn what_needs_tls_is_never_in_plain_text() {
-    let (strict, calls) = (free_port(), free_port());
+    let (strict, calls) = (ports::free().expect("a free port"), ports::free().expect("a free port"));
     let upstream = TcpListener::bind("127.0.0.1:0").expect("a port");
     upstream.set_nonblocking(true).expect("not blocking");
     let port = upstream.local_addr().expect("an address").port();

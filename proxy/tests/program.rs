@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use weir_tests::ports;
+
 /// Longest time for anything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -79,10 +81,6 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).map(|a| a.port()).expect("a free port")
 }
 
 fn connect(port: u16) -> TcpStream {
@@ -200,7 +198,7 @@ fn the_connections_of_a_removed_listener_are_served_and_asked_to_close() {
     let folder = Folder::new("removed");
     let mesh = folder.0.join("mesh");
     fs::create_dir(&mesh).expect("a folder");
-    let (stays, goes) = (free_port(), free_port());
+    let (stays, goes) = (ports::free().expect("a free port"), ports::free().expect("a free port"));
     fs::write(mesh.join("g.yaml"), gateway(&[stays, goes])).expect("a file");
     let weir = Running::start(over(&mesh), &folder);
     let (mut kept, mut used, mut unused) = (connect(stays), connect(goes), connect(goes));
@@ -228,7 +226,7 @@ fn what_cannot_be_read_is_told_and_a_new_folder_is_followed() {
     let folder = Folder::new("unreadable");
     let mesh = folder.0.join("mesh");
     fs::create_dir(&mesh).expect("a folder");
-    let port = free_port();
+    let port = ports::free().expect("a free port");
     fs::write(mesh.join("g.yaml"), gateway(&[port])).expect("a file");
     let weir = Running::start(over(&mesh), &folder);
     ask(&mut connect(port));
@@ -239,11 +237,11 @@ fn what_cannot_be_read_is_told_and_a_new_folder_is_followed() {
     fs::rename(&mesh, folder.0.join("old")).expect("renamed");
     weir.waits_for("mesh: No such file or directory");
     fs::create_dir(&mesh).expect("a folder");
-    let other = free_port();
+    let other = ports::free().expect("a free port");
     fs::write(mesh.join("g.yaml"), gateway(&[other])).expect("a file");
     ask(&mut connect(other));
     // The watch is on the new one: within a second.
-    let third = free_port();
+    let third = ports::free().expect("a free port");
     let begin = Instant::now();
     fs::write(mesh.join("g.yaml"), gateway(&[third])).expect("a file");
     ask(&mut connect(third));
@@ -268,7 +266,7 @@ fn a_port_that_is_taken_is_tried_again() {
 #[test]
 fn want_of_descriptors_is_counted_and_outlived() {
     let folder = Folder::new("descriptors");
-    let (port, admin) = (free_port(), free_port());
+    let (port, admin) = (ports::free().expect("a free port"), ports::free().expect("a free port"));
     let text = format!(
         r#"admin: {{address: {{socket_address: {{address: 127.0.0.1, port_value: {admin}}}}}}}
 static_resources:
