@@ -212,7 +212,7 @@ fn a_socket_file_has_the_mode_that_is_asked_for() {
 
 #[test]
 fn two_listeners_cannot_share_an_address() {
-    let free = weir_tests::ports::free().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let (control, _, _) = started("node: {id: a}");
     let verdicts = control.apply(Update {
         listeners: added(vec![

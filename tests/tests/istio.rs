@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use weir_tests::oracle::binaries;
 use weir_tests::ports;
 
 /// Longest time for anything, on a busy machine.
@@ -32,7 +33,7 @@ static_resources:
         let file = folder.join("weir.yaml");
         fs::write(&file, text).expect("a bootstrap");
         let log = fs::File::create(folder.join("log")).expect("a log");
-        let child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let child = Command::new(binaries::weir().expect("weir is not built"))
             .args(["--concurrency", "1", "--file-flush-interval-msec", "50", "-c"])
             .arg(&file)
             .stdout(Stdio::null())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use weir_tests::oracle::binaries;
 use weir_tests::ports;
 
 /// Longest time for anything, on a busy machine.
@@ -36,7 +37,7 @@ impl Drop for Folder {
 }
 
 fn weir() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_weir"))
+    Command::new(binaries::weir().expect("weir is not built"))
 }
 
 /// Exit code, and everything said.
@@ -285,7 +286,8 @@ static_resources:
     let path = folder.write("b.yaml", &text);
     let mut command = Command::new("sh");
     let run = r#"ulimit -n 48; exec "$0" "$@""#;
-    command.args(["-c", run, env!("CARGO_BIN_EXE_weir"), "--concurrency", "1", "-c"]).arg(&path);
+    let weir = binaries::weir().expect("weir is not built");
+    command.args(["-c", run]).arg(weir).args(["--concurrency", "1", "-c"]).arg(&path);
     let weir = Running::start(command, &folder);
     let mut first = connect(port);
     ask(&mut first);
