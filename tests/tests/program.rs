@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use weir_tests::oracle::binaries;
 use weir_tests::ports;
+use weir_tests::process::Proxy;
+use weir_tests::wire::h1;
 
 /// Longest time for anything, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -306,4 +309,90 @@ static_resources:
     stats.read_to_string(&mut shown).expect("an answer");
     let count = shown.lines().find_map(|line| line.split_once("downstream_cx_accept_error: "));
     assert!(count.is_some_and(|(_, n)| n.trim().parse::<u64>().is_ok_and(|n| n > 1)), "{shown}");
+}
+
+/// A listener that answers by itself.
+fn answering(name: &str, port: u16, rest: Value) -> Value {
+    let listener = json!({
+        "name": name,
+        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
+        "filter_chains": [{"filters": [{"name": "http", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": name,
+            "route_config": {"virtual_hosts": [{"name": "v", "domains": ["*"], "routes": [
+                {"match": {"prefix": "/"}, "direct_response": {"status": 204}}]}]},
+            "http_filters": [{"name": "router", "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}]}}]}],
+    });
+    merged(listener, rest)
+}
+
+fn merged(mut value: Value, rest: Value) -> Value {
+    if let (Some(value), Value::Object(rest)) = (value.as_object_mut(), rest) {
+        value.extend(rest);
+    }
+    value
+}
+
+#[test]
+fn clients_that_say_nothing_do_not_hold_the_end() {
+    let inspector = |name: &str, message: &str| {
+        let kind = format!("type.googleapis.com/envoy.extensions.filters.listener.{message}");
+        json!({"name": name, "typed_config": {"@type": kind}})
+    };
+    let inspected = json!({
+        "traffic_direction": "INBOUND",
+        "listener_filters_timeout": "0s",
+        "listener_filters": [
+            inspector("tls", "tls_inspector.v3.TlsInspector"), inspector("http", "http_inspector.v3.HttpInspector")],
+    });
+    let [plain, looked, admin] = [(); 3].map(|()| ports::free().expect("a free port"));
+    let bootstrap = json!({
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
+        "static_resources": {
+            "listeners": [answering("plain", plain, json!({})), answering("looked", looked, inspected)]},
+    });
+    let mut weir = Proxy::start_more(&bootstrap, &["--concurrency", "1"], plain).expect("weir starts");
+    let silent = [connect(plain), connect(looked)];
+    let mut late = connect(plain);
+    // One worker accepts in turn: when this one is served, the others are there.
+    ask(&mut connect(looked));
+    weir.signal("TERM").expect("a signal");
+    // A first request that was on its way is answered.
+    std::thread::sleep(Duration::from_millis(100));
+    let answer = ask(&mut late);
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
+    let status = weir.ended(Duration::from_secs(15)).expect("an end long before the grace time (25 s)");
+    assert_eq!(status.code(), Some(0));
+    for mut client in silent {
+        assert_eq!(client.read(&mut [0]).expect("an orderly end"), 0);
+    }
+}
+
+#[test]
+fn stopped_listeners_are_counted_once() {
+    let [inward, outward, admin] = [(); 3].map(|()| ports::free().expect("a free port"));
+    let bootstrap = json!({
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": admin}}},
+        "static_resources": {"listeners": [
+            answering("in", inward, json!({"traffic_direction": "INBOUND"})), answering("out", outward, json!({}))]},
+    });
+    let _weir = Proxy::start(&bootstrap, outward).expect("weir starts");
+    // As Envoy 1.40 counts.
+    for (query, stopped) in [("?inboundonly", 1), ("?inboundonly", 1), ("", 2)] {
+        let request =
+            format!("POST /drain_listeners{query} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        h1::exchange(admin, request.as_bytes(), PATIENCE).expect("an answer");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let (_, shown) =
+                h1::fetch(admin, "/stats?filter=listener_stopped", PATIENCE).expect("statistics");
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            if shown.trim() == format!("listener_manager.listener_stopped: {stopped}") {
+                break;
+            }
+            assert!(Instant::now() < end, "{query}: {shown}, not {stopped}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
 }

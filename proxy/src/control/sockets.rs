@@ -212,6 +212,11 @@ impl Sockets {
         }
     }
 
+    /// Was the listener stopped?
+    pub(super) fn is_stopped(&self, listener: &Listener) -> bool {
+        self.stopped.has(listener)
+    }
+
     /// Closes the sockets of a listener that was stopped, and gives their addresses.
     pub(super) fn close_stopped(&mut self, listener: &Listener) -> Vec<Address> {
         let entries = self.by_listener.get_mut(&listener.name).filter(|_| self.stopped.has(listener));

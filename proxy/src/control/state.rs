@@ -427,7 +427,11 @@ impl State {
 
     /// Listens no more on any listener, or on inbound ones; connections go on.
     pub(super) fn stop_listening(&mut self, inbound_only: bool) {
+        let running =
+            |state: &Self| state.listeners.iter().filter(|(_, l)| !state.sockets.is_stopped(l)).count();
+        let before = running(self);
         self.sockets.stop(inbound_only);
+        self.stats.stopped(before.saturating_sub(running(self)));
         for (name, listener) in self.listeners.iter() {
             for address in self.sockets.close_stopped(listener) {
                 self.workers.close(name, &address);

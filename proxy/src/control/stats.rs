@@ -70,6 +70,11 @@ impl Stats {
         self.values.gauge_set(values::NUM_LAYERS, count(runtime.layers().len()));
     }
 
+    /// This many listeners accept no more, though nothing took them away.
+    pub(super) fn stopped(&self, listeners: usize) {
+        self.listeners.add(listener_manager::LISTENER_STOPPED, listeners as u64);
+    }
+
     /// Is what the process starts with in force?
     pub(super) fn started(&self, started: bool) {
         self.listeners.gauge_set(listener_manager::WORKERS_STARTED, u64::from(started));

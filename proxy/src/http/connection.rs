@@ -71,11 +71,6 @@ pub fn wake_all() {
     all.into_iter().for_each(Waker::wake);
 }
 
-/// Connections of this worker.
-pub fn count() -> usize {
-    WAKERS.with_borrow(HashMap::len)
-}
-
 /// Who ended a connection.
 #[derive(Clone, Copy)]
 pub(super) enum EndedBy {
@@ -178,14 +173,18 @@ fn spawn_as(conn: Conn, place: Place, h2: bool) {
 }
 
 async fn told_apart(mut conn: Conn, place: Place) {
-    let h2 = match conn.manager.idle_timeout {
-        None => sniff(&mut conn).await,
-        Some(time) => match tokio::time::timeout(time, sniff(&mut conn)).await {
-            Ok(h2) => h2,
+    let idle_timeout = conn.manager.idle_timeout;
+    let sniffed = drain::unless_unasked(sniff(&mut conn));
+    let sniffed = match idle_timeout {
+        None => sniffed.await,
+        Some(time) => match tokio::time::timeout(time, sniffed).await {
+            Ok(sniffed) => sniffed,
             Err(_) => return place.manager.stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
         },
     };
-    spawn_as(conn, place, h2);
+    if let Some(h2) = sniffed {
+        spawn_as(conn, place, h2);
+    }
 }
 
 /// Tells HTTP/2's preface (RFC 9113 section 3.4) from anything else; what was read is kept.
@@ -333,7 +332,7 @@ impl Http1 {
         if server.has_input() && first_byte.is_none() {
             *first_byte = Some(clock::now());
         }
-        if drain::closes_idle() && first_byte.is_none() && self.served > 0 {
+        if first_byte.is_none() && drain::closes_idle(self.served > 0) {
             return Poll::Ready(Next::Close(EndedBy::Us));
         }
         let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);

@@ -161,7 +161,7 @@ impl Http2 {
             stat::DOWNSTREAM_CX_IDLE_TIMEOUT
         } else if old {
             stat::DOWNSTREAM_CX_MAX_DURATION_REACHED
-        } else if drain::closes_idle() && unused && self.served > 0 {
+        } else if unused && drain::closes_idle(self.served > 0) {
             stat::DOWNSTREAM_CX_DRAIN_CLOSE
         } else {
             return false;

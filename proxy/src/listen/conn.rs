@@ -10,8 +10,8 @@ use crate::base::addr::Address;
 use crate::base::clock;
 use crate::failure::{Flag, TLS_NOT_AVAILABLE};
 use crate::http::connection::{self, Present};
-use crate::live::limit;
 use crate::live::worker::index;
+use crate::live::{drain, limit};
 use crate::model::listener::{Listener, ListenerFilter, Terminal};
 use crate::network;
 use crate::observe::metrics::{Cells, Registry};
@@ -104,7 +104,7 @@ fn intended(listener: &Listener, seen: &Seen) -> Option<Arc<Listener>> {
 /// Runs the filters of the connection's listener within their time; false: it is closed.
 async fn look(accepted: &mut Accepted, seen: &mut Seen) -> bool {
     let listener = accepted.listener.clone();
-    let filters = filters(&mut accepted.io, &listener, seen);
+    let filters = drain::unless_unasked(filters(&mut accepted.io, &listener, seen));
     let looked = match listener.listener_filters_timeout {
         Some(time) => match tokio::time::timeout(time, filters).await {
             Ok(looked) => looked,
@@ -113,15 +113,15 @@ async fn look(accepted: &mut Accepted, seen: &mut Seen) -> bool {
                 if listener.continue_on_timeout {
                     return true;
                 }
-                Looked::Refused
+                Some(Looked::Refused)
             }
         },
         None => filters.await,
     };
     match looked {
-        Looked::Passed => return true,
-        Looked::Refused => {}
-        Looked::Gone => stats(&listener).all.inc(stat::DOWNSTREAM_LISTENER_FILTER_REMOTE_CLOSE),
+        Some(Looked::Passed) => return true,
+        Some(Looked::Refused) | None => {}
+        Some(Looked::Gone) => stats(&listener).all.inc(stat::DOWNSTREAM_LISTENER_FILTER_REMOTE_CLOSE),
     }
     if !seen.input.is_empty() {
         // Nobody takes what was sent: a reset, as for bytes that were never read (Envoy's filters only peek).

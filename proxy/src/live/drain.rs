@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tokio::sync::Notify;
 
 /// Of every connection.
 static ALL: Drain = Drain::new();
@@ -13,7 +14,15 @@ static ALL: Drain = Drain::new();
 /// Of the connections of inbound listeners.
 static INBOUND: Drain = Drain::new();
 
-static IDLE: AtomicBool = AtomicBool::new(false);
+/// Of idle connections: only once the process ends.
+static IDLE: Drain = Drain::new();
+
+/// Told when the process ends.
+static ENDS: Notify = Notify::const_new();
+
+/// A connection that has asked nothing yet has this long from the beginning of the end: its first request may be on
+/// the way.
+const FIRST_REQUEST: Duration = Duration::from_secs(1);
 
 /// `--drain-time-s` in milliseconds.
 static TIME: AtomicU64 = AtomicU64::new(600_000);
@@ -53,12 +62,36 @@ pub fn end() {
 
 /// The process ends: idle connections close too.
 pub fn close_idle() {
-    IDLE.store(true, Ordering::Release);
+    IDLE.begin(None);
+    ENDS.notify_waiters();
 }
 
-/// Shall connections close between requests?
-pub fn closes_idle() -> bool {
-    IDLE.load(Ordering::Relaxed)
+/// Shall connections close between requests? One that has `asked` for nothing yet is given some time.
+pub fn closes_idle(asked: bool) -> bool {
+    IDLE.began().is_some_and(|at| asked || at.elapsed() >= FIRST_REQUEST)
+}
+
+/// Waits for the first word of a client. None when the process ends, and some time has passed since, before it is there.
+///
+/// Cancelled, it leaves nothing behind.
+pub async fn unless_unasked<T>(word: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        word = word => Some(word),
+        () = unasked() => None,
+    }
+}
+
+async fn unasked() {
+    let ends = ENDS.notified();
+    let began = match IDLE.began() {
+        Some(at) => at,
+        None => {
+            ends.await;
+            clock::now()
+        }
+    };
+    tokio::time::sleep(FIRST_REQUEST.saturating_sub(began.elapsed())).await;
 }
 
 /// Shall the connection of a response close now?
@@ -82,19 +115,27 @@ impl Drain {
         self.on.store(true, Ordering::Release);
     }
 
-    fn closes(&self) -> bool {
+    fn going_on(&self) -> Option<(Instant, Option<Duration>)> {
         if !self.on.load(Ordering::Relaxed) {
-            return false;
+            return None;
         }
-        let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
-        match since {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn began(&self) -> Option<Instant> {
+        self.going_on().map(|(start, _)| start)
+    }
+
+    fn closes(&self) -> bool {
+        match self.going_on() {
+            None => false,
             Some((start, Some(over))) if !over.is_zero() => {
                 let elapsed = start.elapsed().as_millis();
                 let point =
                     u128::from(rng::with(|r| r.below(u64::try_from(over.as_millis()).unwrap_or(u64::MAX))));
                 point < elapsed
             }
-            _ => true,
+            Some(_) => true,
         }
     }
 }
