@@ -74,7 +74,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     if !ignored.is_empty() {
         tracing::warn!("accepted and not obeyed by this release: {}", ignored.join(", "));
     }
-    limit::set(control.settings().max_connections.unwrap_or(u64::MAX));
+    limit::set(control.settings().connection_limit());
     health(published.clone())?;
     if let Some(dir) = &flags.mesh_config {
         mesh::Mesh::start(dir, &flags, control.clone())?;

@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) initial: Vec<(Kind, Option<Instant>)>,
     /// Has everything come that the process starts with?
     pub(super) initialised: Arc<AtomicBool>,
-    sockets: Sockets,
+    pub(super) sockets: Sockets,
     /// Looks names up; none until a cluster has names.
     names: Option<Names>,
     pub(super) published: Arc<Published>,

@@ -187,6 +187,9 @@ impl State {
             let before = std::mem::replace(&mut self.settings.runtime, Arc::new(Runtime::new(layers)));
             let runtime = self.settings.runtime.clone();
             self.stats.runtime(&runtime);
+            if !self.sockets.dry {
+                live::limit::set(self.settings.connection_limit());
+            }
             pending.publish = true;
             self.compile_by_runtime(&runtime.differences(&before).map(key_hash).collect(), pending);
         }

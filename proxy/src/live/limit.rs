@@ -10,6 +10,11 @@ pub fn set(limit: u64) {
     LIMIT.store(limit, Relaxed);
 }
 
+/// The limit in force.
+pub fn limit() -> u64 {
+    LIMIT.load(Relaxed)
+}
+
 /// Connections open in the process.
 pub fn open() -> u64 {
     OPEN.load(Relaxed)
@@ -22,7 +27,7 @@ pub struct Slot(());
 impl Slot {
     /// A place, or none when the limit is reached. `exempt`: it counts, but is never refused.
     pub fn take(exempt: bool) -> Option<Slot> {
-        let limit = if exempt { u64::MAX } else { LIMIT.load(Relaxed) };
+        let limit = if exempt { u64::MAX } else { limit() };
         let below = |open: u64| (open < limit).then(|| open.saturating_add(1));
         OPEN.fetch_update(Relaxed, Relaxed, below).ok().map(|_| Slot(()))
     }

@@ -17,6 +17,8 @@ const LONGEST_REFUSAL: usize = 4096;
 pub struct Kind {
     /// Resources that the proxy is to have.
     pub resources: usize,
+    /// It came with all of them, from an earlier stream.
+    pub resumed: bool,
     /// Responses sent, and how many of them were taken and refused.
     pub sent: u64,
     /// See above.
@@ -33,7 +35,7 @@ impl Kind {
     /// The word of `istioctl proxy-status` for it.
     pub fn word(&self) -> &'static str {
         match (self.sent, &self.refusal, self.waiting) {
-            (0, ..) => "NOT SENT",
+            (0, ..) if !self.resumed => "NOT SENT",
             (_, Some(_), _) => "ERROR",
             (_, None, Some(_)) => "STALE",
             (_, None, None) => "SYNCED",
@@ -157,6 +159,15 @@ impl Line {
         });
     }
 
+    /// Of so many that there are, all that the proxy asks for it has already.
+    pub fn holds(&self, kind: &str, all: usize) {
+        self.change(kind, |kind| {
+            if kind.sent == 0 {
+                (kind.resumed, kind.resources) = (true, all);
+            }
+        });
+    }
+
     /// The proxy said something to what it was sent.
     pub fn said(&self, kind: &str, said: &Said) {
         let counts = &self.fleet.counts;
@@ -198,6 +209,8 @@ mod tests {
         let line = fleet.joins(&Node { id: "sidecar".to_owned(), ..Node::default() }, String::new(), "delta");
         let word = || fleet.streams()[0].kinds.get("k").cloned().unwrap_or_default();
         assert_eq!(word().word(), "NOT SENT");
+        line.holds("k", 5);
+        assert_eq!((word().word(), word().resources), ("SYNCED", 5));
         line.sent("k", 2, 5);
         assert_eq!((word().word(), word().resources), ("STALE", 5));
         line.said("k", &Said::Nack("é".repeat(LONGEST_REFUSAL)));

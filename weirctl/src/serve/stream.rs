@@ -154,6 +154,8 @@ impl<D: Dialect> Stream<D> {
                     self.warming.append(&mut one.renewed);
                 }
                 owed.push(D::response(one, &type_url(&kind)));
+            } else if topic.is_content() {
+                self.line.holds(&kind, all.len());
             }
         }
         for response in owed {

@@ -126,6 +126,11 @@ impl Topic {
         !self.begun || self.unanswered.is_some()
     }
 
+    /// Has the proxy something, and is nothing of its answer outstanding?
+    pub fn is_content(&self) -> bool {
+        !self.is_quiet() && self.has.values().any(|version| !version.is_empty())
+    }
+
     /// Delta: what the proxy lacks, and what it has that is gone. One response at a time waits for its answer.
     pub fn changes<'a>(&mut self, all: &'a Resources) -> Option<Owed<'a>> {
         if self.is_quiet() {

@@ -31,7 +31,7 @@ pub struct Settings {
     pub resolvers: Box<[SocketAddr]>,
     /// Source address of clusters without one of their own.
     pub source: Option<LocalAddresses>,
-    /// Global limit of downstream connections.
+    /// Global limit of downstream connections by the overload manager's monitor.
     pub max_connections: Option<u64>,
     /// Tags of statistics.
     pub tagging: Tagging,
@@ -49,6 +49,14 @@ pub struct Settings {
 
 /// Runtime key of the global connection limit.
 const MAX_CONNECTIONS_KEY: &str = "overload.global_downstream_max_connections";
+
+impl Settings {
+    /// Global limit of downstream connections: the monitor's, else the runtime's now; `u64::MAX` for none.
+    pub fn connection_limit(&self) -> u64 {
+        let by_runtime = || self.runtime.get(MAX_CONNECTIONS_KEY).and_then(|text| text.parse().ok());
+        self.max_connections.or_else(by_runtime).unwrap_or(u64::MAX)
+    }
+}
 
 /// The settings. Static resources are compiled apart; here only what surrounds them is judged.
 pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
@@ -98,10 +106,8 @@ pub fn settings(at: &At<'_>, message: &proto::Bootstrap) -> Settings {
             here.bad("local_cluster_name", format!("local cluster '{local}' must be defined"));
         }
     }
-    let by_monitor =
+    settings.max_connections =
         overload_manager.as_ref().and_then(|m| overload::overload(&at.field("overload_manager"), m));
-    let by_runtime = settings.runtime.get(MAX_CONNECTIONS_KEY).and_then(|text| text.parse().ok());
-    settings.max_connections = by_monitor.or(by_runtime);
     settings.resolvers = match (typed_dns_resolver_config, dns_resolution_config) {
         (Some(message), _) => discovery::typed_resolver(&at.field("typed_dns_resolver_config"), message),
         (None, Some(message)) => {

@@ -140,7 +140,7 @@ fn listeners_wait_for_runtime_layers_and_only_what_has_asked_is_compiled_again()
     assert!(!published.load().listeners.contains_key("l"), "it would serve without its runtime values");
     let layer = |value: u32| {
         let message: weir_proto::envoy::service::runtime::v3::Runtime = parse(&format!(
-            "{{name: layer, layer: {{circuit_breakers.limited.default.max_requests: {value}}}}}"
+            "{{name: layer, layer: {{circuit_breakers.limited.default.max_requests: {value}, overload.global_downstream_max_connections: 123456}}}}"
         ));
         added(vec![resource("layer", &message)])
     };
@@ -152,6 +152,7 @@ fn listeners_wait_for_runtime_layers_and_only_what_has_asked_is_compiled_again()
         |name: &str| Arc::ptr_eq(before.clusters.get(name).unwrap(), after.clusters.get(name).unwrap());
     assert!(same("plain") && !same("limited"));
     assert_eq!(after.runtime.get("circuit_breakers.limited.default.max_requests"), Some("3"));
+    assert_eq!(crate::live::limit::limit(), 123_456);
     // A refused version takes nothing from the one in force: that is compiled anew with the next value.
     let late: Cluster = parse("{name: late, type: STATIC}");
     control.apply(Update::sent(Kind::Cluster, "1", added(vec![resource("late", &late)])));
