@@ -23,7 +23,7 @@ fn http(service: &Resource<VirtualService>, findings: &mut Findings<'_>) {
         |rule: &HttpRoute, field: &str| service.meta.misread("spec.http", &[field], Some(rule.span));
     let spoilt = |part: &HttpMatch| service.meta.mistakes.iter().any(|m| part.span.encloses(m.span));
     // For rules without a match.
-    let any = HttpMatch::any();
+    let any = HttpMatch::any(Span::default());
     let mut cover = Cover::default();
     let mut earlier: Vec<(&HttpMatch, Span)> = Vec::new();
     let mut budget = MAX_COMPARISONS;

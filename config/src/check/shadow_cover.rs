@@ -7,30 +7,7 @@ use regex::Regex;
 use crate::kinds::http_route::HttpMatch;
 use crate::kinds::virtual_service::{L4Match, TlsMatch};
 use crate::read::{Matcher, StringMatch};
-use crate::yaml::{Span, Spanned};
-
-impl HttpMatch {
-    /// The match that holds for all requests.
-    pub(super) fn any() -> Self {
-        Self {
-            span: Span::default(),
-            name: None,
-            uri: None,
-            scheme: None,
-            method: None,
-            authority: None,
-            headers: BTreeMap::new(),
-            port: None,
-            source_labels: BTreeMap::new(),
-            gateways: Vec::new(),
-            query_params: BTreeMap::new(),
-            ignore_uri_case: None,
-            without_headers: BTreeMap::new(),
-            source_namespace: None,
-            stat_prefix: None,
-        }
-    }
-}
+use crate::yaml::Spanned;
 
 /// Compares HTTP matches; keeps the regular expressions that it compiled.
 #[derive(Default)]

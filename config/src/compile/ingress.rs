@@ -149,7 +149,7 @@ fn of_path(
         }
     };
     let condition =
-        HttpMatch { uri: Some(StringMatch { span: path.span, matcher }), ..any_request(path.span) };
+        HttpMatch { uri: Some(StringMatch { span: path.span, matcher }), ..HttpMatch::any(path.span) };
     let mut rule = of_backend(world, ingress, &path.backend, vec![condition], reader)?;
     rule.by_segments = kind == PathType::Prefix;
     Some(rule)
@@ -203,26 +203,6 @@ fn named_port(world: &World, namespace: &str, service: &str, port: &str) -> Opti
     let named =
         service.spec.ports.iter().find(|one| one.name.as_ref().is_some_and(|name| name.as_str() == port))?;
     Some(named.port.value)
-}
-
-fn any_request(span: Span) -> HttpMatch {
-    HttpMatch {
-        span,
-        name: None,
-        uri: None,
-        scheme: None,
-        method: None,
-        authority: None,
-        headers: BTreeMap::new(),
-        port: None,
-        source_labels: BTreeMap::new(),
-        gateways: Vec::new(),
-        query_params: BTreeMap::new(),
-        ignore_uri_case: None,
-        without_headers: BTreeMap::new(),
-        source_namespace: None,
-        stat_prefix: None,
-    }
 }
 
 fn no_rule(span: Span) -> HttpRoute {

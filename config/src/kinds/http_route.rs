@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::virtual_service::{Destination, PortSelector};
 use crate::read::StringMatch;
-use crate::yaml::Spanned;
+use crate::yaml::{Span, Spanned};
 
 fields! {
     /// A rule of `http`.
@@ -275,5 +275,28 @@ impl PortSelector {
     #[must_use]
     pub fn number(&self) -> Option<u32> {
         self.number.as_ref().map(|number| number.value)
+    }
+}
+
+impl HttpMatch {
+    /// The match that holds for all requests.
+    pub(crate) fn any(span: Span) -> Self {
+        Self {
+            span,
+            name: None,
+            uri: None,
+            scheme: None,
+            method: None,
+            authority: None,
+            headers: BTreeMap::new(),
+            port: None,
+            source_labels: BTreeMap::new(),
+            gateways: Vec::new(),
+            query_params: BTreeMap::new(),
+            ignore_uri_case: None,
+            without_headers: BTreeMap::new(),
+            source_namespace: None,
+            stat_prefix: None,
+        }
     }
 }
