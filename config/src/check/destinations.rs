@@ -3,7 +3,8 @@
 use super::{Findings, Registry};
 use crate::diag::Severity;
 use crate::kinds::Resource;
-use crate::kinds::virtual_service::{Destination, VirtualService};
+use crate::kinds::destination::Destination;
+use crate::kinds::virtual_service::VirtualService;
 use crate::read::nearest;
 use crate::world::{World, is_wildcard};
 

@@ -1,7 +1,7 @@
 //! Delegation: the rules of another VirtualService in the place of one rule.
 
 use super::registry::Visibility;
-use super::virtual_services::{Rule, gateway_names};
+use super::virtual_service::{Rule, gateway_names};
 use crate::diag::Diagnostic;
 use crate::kinds::Resource;
 use crate::kinds::http_route::{HttpMatch, HttpRoute};

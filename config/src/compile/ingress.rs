@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::gateways::{Protocol, Server};
 use super::registry::Visibility;
-use super::virtual_services::{Rule, VirtualService};
+use super::server::{Protocol, Server};
+use super::virtual_service::{Rule, VirtualService};
 use crate::diag::Diagnostic;
 use crate::kinds::Resource;
+use crate::kinds::destination::{Destination, PortSelector};
 use crate::kinds::http_route::{HttpMatch, HttpRoute, HttpRouteDestination};
 use crate::kinds::ingress::{Ingress, IngressBackend, IngressPath, PathType};
 use crate::kinds::service::PortName;
-use crate::kinds::virtual_service::{Destination, PortSelector};
 use crate::read::{Matcher, Reader, StringMatch};
 use crate::world::World;
 use crate::yaml::{Span, Spanned};

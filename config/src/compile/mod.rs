@@ -21,7 +21,9 @@ mod protocol;
 mod registry;
 mod route;
 mod scope;
+mod server;
 mod target;
+mod virtual_service;
 mod virtual_services;
 mod wire;
 

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::destination::PortSelector;
 use super::load_balancer::LoadBalancer;
-use super::virtual_service::PortSelector;
 use crate::yaml::Spanned;
 
 fields! {

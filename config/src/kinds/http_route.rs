@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::virtual_service::{Destination, PortSelector};
+use super::destination::Destination;
 use crate::read::StringMatch;
 use crate::yaml::{Span, Spanned};
 
@@ -268,14 +268,6 @@ choices! {
 
 fn check_regex_rewrite(rewrite: &RegexRewrite, reader: &mut crate::read::Reader<'_>) {
     crate::read::check_regex(&rewrite.pattern, reader);
-}
-
-impl PortSelector {
-    /// The number, if one was given.
-    #[must_use]
-    pub fn number(&self) -> Option<u32> {
-        self.number.as_ref().map(|number| number.value)
-    }
 }
 
 impl HttpMatch {

@@ -1,5 +1,6 @@
 //! The kinds of resource: one file each, one line each in [`table::KINDS`].
 
+pub mod destination;
 pub mod destination_rule;
 pub mod endpoint;
 pub mod gateway;

@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
+use super::destination::Destination;
 use super::destination_rule::ConnectionPool;
 use super::gateway::ServerTls;
 use super::service_entry::WorkloadSelector;
-use super::virtual_service::Destination;
 use crate::yaml::Spanned;
 
 fields! {

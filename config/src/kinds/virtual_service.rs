@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::destination::Destination;
 use super::http_route::HttpRoute;
 use crate::yaml::Spanned;
 
@@ -78,21 +79,5 @@ fields! {
         destination: Destination = "destination",
         /// Its share, relative to the sum over the rule; 0 if it is not alone and has none.
         weight: Option<Spanned<i32>> = "weight",
-    }
-
-    /// A service, and of it a subset and a port.
-    pub struct Destination {
-        /// Short or full name of a service.
-        host: Spanned<String> = "host",
-        /// A subset that a DestinationRule defines.
-        subset: Option<Spanned<String>> = "subset",
-        /// The port, if the service has several.
-        port: Option<PortSelector> = "port",
-    }
-
-    /// A port by number.
-    pub struct PortSelector {
-        /// 1 to 65535.
-        number: Option<Spanned<u32>> = "number",
     }
 }

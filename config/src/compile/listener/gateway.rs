@@ -5,10 +5,11 @@ use weir_proto::envoy::config::listener::v3 as listener;
 
 use super::super::cluster::sni_name;
 use super::super::context::Context;
-use super::super::gateways::{self, Protocol, Server};
+use super::super::gateways;
 use super::super::host;
+use super::super::server::{Protocol, Server};
 use super::super::target::Part;
-use super::super::virtual_services::gateway_names;
+use super::super::virtual_service::gateway_names;
 use super::super::wire;
 use super::http::{Routes, Side};
 use super::tcp::{self, Place};
@@ -93,7 +94,7 @@ fn with_names(mut chain: listener::FilterChain, server: &Server<'_>) -> listener
 /// Opaque bytes: where the TCP rules of the gateway's VirtualServices say.
 fn of_tcp(ctx: &Context<'_>, server: &Server<'_>) -> Option<listener::FilterChain> {
     let place = Place { gateway: &server.gateway, port: server.port };
-    let served = |from: &super::super::virtual_services::VirtualService<'_>| {
+    let served = |from: &super::super::virtual_service::VirtualService<'_>| {
         !host::intersection(&server.hosts_for(&from.namespace), &from.host_names()).is_empty()
     };
     let way = tcp::of_gateway(ctx, &place, served);

@@ -10,13 +10,15 @@ use super::super::context::Context;
 use super::super::registry::{Port, Service};
 use super::super::route::{Shape, shape, source_applies};
 use super::super::scope::Egress;
-use super::super::virtual_services::{MESH, gateway_names};
+use super::super::virtual_service::{MESH, gateway_names};
 use super::super::wire;
 use super::gateway::by_sni;
 use super::http::{self, Routes, Side};
-use super::outbound::{LOOPBACK, conflict};
 use super::tcp::{self, Place};
+use crate::diag::Diagnostic;
 
+/// Where applications find a listener that nothing is redirected to.
+pub(super) const LOOPBACK: &str = "127.0.0.1";
 /// Any address.
 const ANY: &str = "0.0.0.0";
 /// ALPN names of plain HTTP, as the HTTP inspector gives them.
@@ -185,4 +187,14 @@ fn of_tls<'w>(
         chains.push(by_sni(way.chain(ctx), vec![service.hostname.clone()]));
     }
     chains
+}
+
+/// A service whose connections cannot be told from those of others.
+pub(super) fn conflict(ctx: &Context<'_>, service: &Service, port: &Port, by: &str) {
+    let message = format!(
+        "port {} is taken by {by} on this proxy: {}, which is not HTTP, cannot be told apart there",
+        port.number, service.hostname
+    );
+    let remedy = "give the service a port of its own; with interception its address tells it apart";
+    ctx.report(Diagnostic::warning("port-conflict", message).remedy(remedy), service.span);
 }

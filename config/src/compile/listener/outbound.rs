@@ -14,14 +14,13 @@ use super::super::route::{Shape, shape};
 use super::super::scope::Egress;
 use super::super::target::Part;
 use super::super::wire;
+use super::handed::{self, LOOPBACK, conflict};
 use super::http::{self, Routes, Side};
-use super::{access_log, handed, tcp};
+use super::{access_log, tcp};
 use crate::diag::Diagnostic;
 
 /// Port that redirected outbound connections arrive at.
 const OUTBOUND_PORT: u32 = 15001;
-/// Where applications find a listener that nothing is redirected to.
-pub(super) const LOOPBACK: &str = "127.0.0.1";
 
 pub(super) fn build(ctx: &Context<'_>) -> Vec<listener::Listener> {
     if !ctx.target.has(Part::Interception) {
@@ -82,16 +81,6 @@ fn one_beside<'w>(
     }
     built.filter_chains.push(chain);
     Some(built)
-}
-
-/// A service whose connections cannot be told from those of others.
-pub(super) fn conflict(ctx: &Context<'_>, service: &Service, port: &Port, by: &str) {
-    let message = format!(
-        "port {} is taken by {by} on this proxy: {}, which is not HTTP, cannot be told apart there",
-        port.number, service.hostname
-    );
-    let remedy = "give the service a port of its own; with interception its address tells it apart";
-    ctx.report(Diagnostic::warning("port-conflict", message).remedy(remedy), service.span);
 }
 
 fn say_what_is_guessed(ctx: &Context<'_>, members: &[&(&Service, &Port)]) {

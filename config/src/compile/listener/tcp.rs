@@ -13,7 +13,7 @@ use super::super::registry::{Port, Service};
 use super::super::route::source_applies;
 use super::super::scope::Egress;
 use super::super::target::Part;
-use super::super::virtual_services::{MESH, VirtualService, gateway_names};
+use super::super::virtual_service::{MESH, VirtualService, gateway_names};
 use super::super::wire;
 use super::access_log;
 use crate::diag::Diagnostic;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::super::protocol::Protocol;
-use super::pods::Pods;
+use super::pods::{Pods, takes_mutual_tls};
 use super::{Address, Endpoint, Locality, Origin, Port, Registry, Resolution, Service, Visibility};
 use crate::kinds::service::{self, PortName, ServiceType};
 use crate::kinds::service_entry::{self as entry, ServiceEntry, WorkloadEntry};
@@ -12,8 +12,6 @@ use crate::read::Reader;
 use crate::world::World;
 use crate::yaml::Spanned;
 
-/// Label by which an endpoint says that it takes Istio's mutual TLS.
-const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 /// Label that names an endpoint's locality.
 const LOCALITY_LABEL: &str = "istio-locality";
 /// Annotation that says who sees a Kubernetes Service.
@@ -169,10 +167,6 @@ fn workload_endpoint(
 
 fn locality_label(labels: &BTreeMap<String, String>) -> Option<Locality> {
     labels.get(LOCALITY_LABEL).map(|text| Locality::parse(&text.replace('.', "/")))
-}
-
-pub(super) fn takes_mutual_tls(labels: &BTreeMap<String, String>) -> bool {
-    labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio")
 }
 
 /// A Kubernetes Service. One of type ExternalName is an alias of another service, or else a name to resolve.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::build::takes_mutual_tls;
 use super::{Address, Endpoint, Locality};
 use crate::diag::Diagnostic;
 use crate::kinds::Resource;
@@ -12,6 +11,9 @@ use crate::kinds::endpoint::{
 use crate::kinds::service::{PortName, Service, ServicePort};
 use crate::read::Reader;
 use crate::world::World;
+
+/// Label by which an endpoint says that it takes Istio's mutual TLS.
+const TLS_MODE_LABEL: &str = "security.istio.io/tlsMode";
 
 /// A Pod with what routing needs of it.
 pub(crate) struct PodRow<'w> {
@@ -295,4 +297,9 @@ fn merge(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
 
 fn disjoint(a: &BTreeMap<u32, u32>, b: &BTreeMap<u32, u32>) -> bool {
     a.keys().all(|port| !b.contains_key(port))
+}
+
+/// Does a workload with these labels take mutual TLS?
+pub(super) fn takes_mutual_tls(labels: &BTreeMap<String, String>) -> bool {
+    labels.get(TLS_MODE_LABEL).is_some_and(|mode| mode == "istio")
 }

@@ -7,14 +7,14 @@ use weir_proto::google::protobuf as pb;
 
 use super::super::cluster::outbound_name;
 use super::super::context::Context;
-use super::super::virtual_services::{MESH, Rule};
+use super::super::virtual_service::{MESH, Rule};
 use super::super::wire;
 use super::headers::Changes;
-use super::rule::Place;
+use super::place::Place;
 use super::{hash, retry};
 use crate::diag::Diagnostic;
+use crate::kinds::destination::Destination;
 use crate::kinds::http_route::{HttpRoute, HttpRouteDestination, Percent};
-use crate::kinds::virtual_service::Destination;
 use route::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy};
 
 /// Forwarding. Header changes of a single destination are added to `changes`.

@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use weir_proto::envoy::config::route::v3 as route;
 
 use super::super::context::Context;
-use super::super::gateways::{self, Protocol, Server};
+use super::super::gateways;
 use super::super::host;
+use super::super::server::{Protocol, Server};
 use super::super::target::Part;
-use super::rule::{self, Place};
+use super::place::Place;
+use super::rule;
 
 pub(super) fn build(ctx: &Context<'_>) -> Vec<route::RouteConfiguration> {
     let mut by_name: BTreeMap<String, Vec<Server<'_>>> = BTreeMap::new();

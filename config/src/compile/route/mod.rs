@@ -7,6 +7,7 @@ mod gateway;
 mod hash;
 mod headers;
 mod matches;
+mod place;
 mod redirect;
 mod retry;
 mod rule;

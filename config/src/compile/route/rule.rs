@@ -5,25 +5,13 @@ use std::collections::BTreeMap;
 use weir_proto::envoy::config::route::v3 as route;
 
 use super::super::context::Context;
-use super::super::registry::Service;
-use super::super::virtual_services::{MESH, Rule, VirtualService, gateway_names};
+use super::super::virtual_service::{MESH, Rule, VirtualService, gateway_names};
 use super::super::wire;
 use super::headers::Changes;
+use super::place::Place;
 use super::{action, filters, matches, redirect};
 use crate::diag::Diagnostic;
 use crate::kinds::http_route::HttpMatch;
-
-/// Where rules are looked at.
-pub(super) struct Place<'a> {
-    /// `mesh`, or the gateway as `namespace/name`.
-    pub gateway: &'a str,
-    /// The listener's port.
-    pub port: u32,
-    /// Whether clients speak TLS there.
-    pub tls: bool,
-    /// The services that routes may lead to, by name.
-    pub services: &'a BTreeMap<&'a str, &'a Service>,
-}
 
 /// The routes of a VirtualService at a place, in order; those after one that takes every request are left out.
 pub(super) fn routes(ctx: &Context<'_>, from: &VirtualService<'_>, place: &Place<'_>) -> Vec<route::Route> {

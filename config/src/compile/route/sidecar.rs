@@ -11,8 +11,9 @@ use super::super::protocol::Protocol;
 use super::super::registry::{Port, Service};
 use super::super::scope::Egress;
 use super::super::target::Part;
-use super::super::virtual_services::{MESH, VirtualService};
-use super::rule::{self, Place};
+use super::super::virtual_service::{MESH, VirtualService};
+use super::place::Place;
+use super::rule;
 use super::{domains, retry};
 use crate::world::{host_covers, is_wildcard};
 

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use super::super::registry::{Port, Service};
-use super::super::virtual_services::VirtualService;
+use super::super::virtual_service::VirtualService;
 use crate::world::host_covers;
 use crate::yaml::Spanned;
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::super::registry::{Origin, Registry, Service};
-use super::super::virtual_services::VirtualService;
+use super::super::virtual_service::VirtualService;
 use super::imports::trimmed;
+use crate::kinds::destination::Destination;
 use crate::kinds::http_route::HttpRoute;
-use crate::kinds::virtual_service::Destination;
 
 /// Full name of a host that a resource of a namespace names.
 pub(super) type FullName<'a> = &'a dyn Fn(&str, &str) -> String;
