@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use regex::Regex;
+use regex::bytes::Regex;
+use weir_proto::re2;
 
 use crate::kinds::http_route::HttpMatch;
 use crate::kinds::virtual_service::{L4Match, TlsMatch};
@@ -79,12 +80,12 @@ impl Cover {
     }
 
     fn matches(&mut self, regex: &str, text: &str) -> bool {
-        let compile = || Regex::new(&format!("^(?:{regex})$")).ok();
+        let compile = || re2::full(regex).ok();
         self.compiled
             .entry(regex.to_owned())
             .or_insert_with(compile)
             .as_ref()
-            .is_some_and(|regex| regex.is_match(text))
+            .is_some_and(|regex| regex.is_match(text.as_bytes()))
     }
 }
 

@@ -17,7 +17,7 @@ pub use duration::{parse_duration, print_duration};
 pub use object::{ANY, Object};
 pub use reader::{Mistake, Reader};
 pub use scalar::choice;
-pub use string_match::{MAX_REGEX_BYTES, Matcher, StringMatch, check_regex};
+pub use string_match::{Matcher, StringMatch, check_regex};
 pub use suggest::nearest;
 
 use crate::yaml::Node;

@@ -1,12 +1,9 @@
 //! Istio's StringMatch: one of exact, prefix, regex; with none of them, presence.
 
-use regex::RegexBuilder;
+use weir_proto::re2;
 
 use super::{Field, Object, Reader};
 use crate::yaml::{Node, Span, Spanned};
-
-/// Most bytes that one compiled regex may take (the `regex` crate's own default).
-pub const MAX_REGEX_BYTES: usize = 10 << 20;
 
 /// How a string is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,10 +57,8 @@ impl Field for StringMatch {
 /// Reports a regular expression that does not compile (the syntax is RE2's; look-around and back-references
 /// do not exist in it).
 pub fn check_regex(text: &Spanned<String>, reader: &mut Reader<'_>) {
-    if let Err(error) = RegexBuilder::new(&text.value).size_limit(MAX_REGEX_BYTES).build() {
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned();
-        let message = format!("{}: `{}` is not a regular expression: {why}", reader.path(), text.value);
+    if let Err(error) = re2::full(&text.value) {
+        let message = format!("{}: `{}` is not a regular expression: {error}", reader.path(), text.value);
         reader.error(
             "bad-regex",
             text.span,

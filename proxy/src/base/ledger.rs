@@ -159,6 +159,15 @@ impl<'a> At<'a> {
         Some(value)
     }
 
+    /// A text that goes out as part of a header or a request line: NUL, CR and LF would end it (Envoy's
+    /// `well_known_regex: HTTP_HEADER_VALUE` with `strict: false`). Files are judged so when they are read, messages here.
+    pub fn one_line<'v>(&self, field: &str, text: &'v str) -> &'v str {
+        if text.contains(['\0', '\r', '\n']) {
+            self.bad(field, "must be free of NUL, CR and LF");
+        }
+        text
+    }
+
     /// Refuses a field when it is set.
     pub fn refuse(&self, field: &str, set: bool) {
         if set {

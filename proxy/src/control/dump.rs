@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{SystemTime, UNIX_EPOCH};
 use weir_proto::google::protobuf::Any;
-use weir_proto::{Pool, Secrets, any};
+use weir_proto::{Pool, Secrets, any, re2};
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -89,8 +89,7 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
         Ok(pool) => pool,
         Err(error) => return json!({ "error": error.to_string() }),
     };
-    let filter = match options.name_regex.as_deref().map(crate::model::matcher::full_match_regex).transpose()
-    {
+    let filter = match options.name_regex.as_deref().map(re2::full).transpose() {
         Ok(filter) => filter,
         Err(error) => return json!({ "error": format!("name_regex: {error}") }),
     };

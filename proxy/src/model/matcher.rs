@@ -46,17 +46,6 @@ impl StringMatch {
     }
 }
 
-/// Compiles an expression as Envoy does: RE2 full match, ASCII classes (no Unicode), a bounded program.
-pub fn full_match_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::bytes::RegexBuilder::new(&format!(r"\A(?:{pattern})\z"))
-        .unicode(false)
-        .size_limit(REGEX_SIZE_LIMIT)
-        .build()
-}
-
-/// Largest compiled expression in bytes (regex's own default is 10 MiB; routes come by the thousand).
-pub const REGEX_SIZE_LIMIT: usize = 2 << 20;
-
 /// What a header's value must be.
 #[derive(Clone, Debug)]
 pub enum HeaderTest {

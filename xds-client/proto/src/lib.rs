@@ -22,6 +22,7 @@ mod error;
 mod parse;
 mod path;
 mod pool;
+pub mod re2;
 mod read;
 mod suggest;
 mod text;

@@ -117,13 +117,14 @@ fn hash_policy(cx: &Cx<'_>, at: &At<'_>, message: &proto::HashPolicy) -> Option<
 
 fn hash_cookie(at: &At<'_>, message: &hash::Cookie) -> Option<HashInput> {
     crate::ledger!(at, message => hash::Cookie { name, ttl, path, attributes });
-    let all = attributes
-        .iter()
-        .map(|hash::CookieAttribute { name, value }| (name.as_str().into(), value.as_str().into()));
+    let all = attributes.iter().enumerate().map(|(i, hash::CookieAttribute { name, value })| {
+        let here = at.item("attributes", i);
+        (here.one_line("name", name).into(), here.one_line("value", value).into())
+    });
     Some(HashInput::Cookie {
-        name: at.non_empty("name", name)?.into(),
+        name: at.non_empty("name", at.one_line("name", name))?.into(),
         ttl: wkt::duration(at, "ttl", ttl),
-        path: path.as_str().into(),
+        path: at.one_line("path", path).into(),
         attributes: all.collect(),
     })
 }
@@ -140,7 +141,7 @@ pub fn upgrades(at: &At<'_>, list: &[proto::UpgradeConfig]) -> Box<[(Box<str>, b
 
 /// One upgrade type.
 pub fn upgrade(at: &At<'_>, name: &str, enabled: bool) -> Option<(Box<str>, bool)> {
-    let name = at.non_empty("upgrade_type", name)?.to_ascii_lowercase();
+    let name = at.non_empty("upgrade_type", at.one_line("upgrade_type", name))?.to_ascii_lowercase();
     if enabled && (name == "connect" || name == "connect-udp") {
         at.field("upgrade_type").unsupported("CONNECT");
         return None;
@@ -171,15 +172,20 @@ pub fn redirect(cx: &Cx<'_>, at: &At<'_>, message: &route::RedirectAction) -> Op
     };
     let scheme = match scheme_rewrite_specifier {
         Some(SchemeRewriteSpecifier::HttpsRedirect(true)) => Some("https".into()),
-        Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => Some(scheme.to_ascii_lowercase().into()),
+        Some(SchemeRewriteSpecifier::SchemeRedirect(scheme)) => {
+            Some(at.one_line("scheme_redirect", scheme).to_ascii_lowercase().into())
+        }
         _ => None,
     };
     let path = match path_rewrite_specifier {
         None => None,
         Some(PathRewriteSpecifier::PathRedirect(text)) => {
+            let text = at.one_line("path_redirect", text);
             Some(RedirectPath::Full(text.as_bytes().into())).filter(|_| !text.is_empty())
         }
-        Some(PathRewriteSpecifier::PrefixRewrite(text)) => Some(RedirectPath::Prefix(text.as_bytes().into())),
+        Some(PathRewriteSpecifier::PrefixRewrite(text)) => {
+            Some(RedirectPath::Prefix(at.one_line("prefix_rewrite", text).as_bytes().into()))
+        }
         Some(PathRewriteSpecifier::RegexRewrite(message)) => {
             let (regex, replacement) = matcher::substitution(cx, &at.field("regex_rewrite"), message)?;
             Some(RedirectPath::Regex(regex, replacement))
@@ -192,7 +198,9 @@ pub fn redirect(cx: &Cx<'_>, at: &At<'_>, message: &route::RedirectAction) -> Op
     Some(Redirect {
         status,
         scheme,
-        host: Some(host_redirect.as_str()).filter(|host| !host.is_empty()).map(Into::into),
+        host: Some(at.one_line("host_redirect", host_redirect))
+            .filter(|host| !host.is_empty())
+            .map(Into::into),
         port: Some(wkt::port(at, "port_redirect", *port_redirect)?).filter(|p| *p != 0),
         path,
         strip_query: *strip_query,

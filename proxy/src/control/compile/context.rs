@@ -5,7 +5,7 @@ use super::{matcher, wkt};
 use crate::base::Name;
 use crate::base::ledger::At;
 use crate::live::cluster::ClusterLive;
-use crate::model::matcher::{Fraction, HeaderMatch, StringMatch, full_match_regex};
+use crate::model::matcher::{Fraction, HeaderMatch, StringMatch};
 use crate::model::mutation::HeaderAdd;
 use crate::model::plugin::Compile;
 use crate::model::pushed::Discovered;
@@ -19,6 +19,7 @@ use weir_proto::envoy::config::core::v3::{HeaderValueOption, RuntimeFeatureFlag,
 use weir_proto::envoy::config::route::v3::HeaderMatcher;
 use weir_proto::envoy::r#type::matcher::v3::StringMatcher;
 use weir_proto::google::protobuf::Any;
+use weir_proto::re2::{self, Re2Error};
 use xxhash_rust::xxh64::xxh64;
 
 pub use crate::model::plugin::Node;
@@ -82,19 +83,19 @@ impl<'a> Cx<'a> {
 
     /// Compiles an expression (whole match); equal ones of one configuration share their program.
     pub fn full_regex(&self, at: &At<'_>, pattern: &str) -> Option<Regex> {
-        self.cached(at, pattern, full_match_regex)
+        self.cached(at, pattern, re2::full)
     }
 
     /// Compiles an expression that is searched for (substitutions).
     pub fn search_regex(&self, at: &At<'_>, pattern: &str) -> Option<Regex> {
-        regex_error(at, super::matcher::search_regex(pattern))
+        regex_error(at, re2::partial(pattern))
     }
 
     fn cached(
         &self,
         at: &At<'_>,
         pattern: &str,
-        compile: impl Fn(&str) -> Result<Regex, regex::Error>,
+        compile: impl Fn(&str) -> Result<Regex, Re2Error>,
     ) -> Option<Regex> {
         if let Some(found) = self.regexes.borrow().get(pattern) {
             return Some(found.clone());
@@ -133,18 +134,14 @@ pub fn key_hash(key: &str) -> u64 {
     xxh64(key.as_bytes(), 0)
 }
 
-fn regex_error(at: &At<'_>, result: Result<Regex, regex::Error>) -> Option<Regex> {
+fn regex_error(at: &At<'_>, result: Result<Regex, Re2Error>) -> Option<Regex> {
     match result {
         Ok(regex) => Some(regex),
         Err(error) => {
-            at.error(format!("invalid regular expression: {}", one_line(&error.to_string())));
+            at.error(format!("invalid regular expression: {error}"));
             None
         }
     }
-}
-
-fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 impl Compile for Cx<'_> {

@@ -54,6 +54,7 @@ fn compile(at: &At<'_>, message: &core::SubstitutionFormatString) -> Option<(For
             (reported(&at.field("json_format"), Format::parse_json(&value))?, "application/json")
         }
     };
+    let content_type = at.one_line("content_type", content_type);
     let content_type = if content_type.is_empty() { default_type } else { content_type };
     Some((parsed.omitting_empty(*omit_empty_values), content_type.into()))
 }

@@ -58,13 +58,13 @@ pub fn connection_manager(
         xff_num_trusted_hops: message.xff_num_trusted_hops,
         skip_xff_append: message.skip_xff_append,
         internal: internal(at, &message.internal_address_config),
-        via: Some(message.via.as_str()).filter(|via| !via.is_empty()).map(Into::into),
+        via: Some(at.one_line("via", &message.via)).filter(|via| !via.is_empty()).map(Into::into),
         request_ids: RequestIds {
             generate: wkt::flag(&message.generate_request_id, true),
             preserve_external: message.preserve_external_request_id,
             in_response: message.always_set_request_id_in_response,
         },
-        server_name: Some(message.server_name.as_str())
+        server_name: Some(at.one_line("server_name", &message.server_name))
             .filter(|name| !name.is_empty())
             .unwrap_or("envoy")
             .into(),

@@ -98,6 +98,9 @@ fn header_value(at: &At<'_>, text: &str) -> Option<HeaderValue> {
     if !text.contains('%') {
         return literal(at, text.as_bytes());
     }
+    if !text.bytes().all(is_value) {
+        return literal(at, text.as_bytes());
+    }
     let format = format::text(at, text)?;
     match format.literal() {
         Some(bytes) => literal(at, &bytes),

@@ -3,7 +3,7 @@
 
 use super::{Cx, wkt};
 use crate::base::ledger::At;
-use crate::model::matcher::{HeaderMatch, HeaderTest, QueryMatch, REGEX_SIZE_LIMIT, StringMatch};
+use crate::model::matcher::{HeaderMatch, HeaderTest, QueryMatch, StringMatch};
 use regex::bytes::Regex;
 use weir_proto::envoy::config::route::v3 as route;
 use weir_proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
@@ -19,11 +19,6 @@ pub fn regex(cx: &Cx<'_>, at: &At<'_>, message: &RegexMatcher) -> Option<Regex> 
     cx.full_regex(&at.field("regex"), text)
 }
 
-/// Compiles an expression that is searched for, with Envoy's rules otherwise.
-pub fn search_regex(pattern: &str) -> Result<Regex, regex::Error> {
-    regex::bytes::RegexBuilder::new(pattern).unicode(false).size_limit(REGEX_SIZE_LIMIT).build()
-}
-
 /// An expression with its replacement, in the regex crate's notation.
 pub fn substitution(
     cx: &Cx<'_>,
@@ -36,6 +31,7 @@ pub fn substitution(
     crate::ledger!(here, pattern => RegexMatcher { regex } ignore { engine_type });
     let text = here.non_empty("regex", regex)?;
     let regex = cx.search_regex(&here.field("regex"), text)?;
+    let substitution = at.one_line("substitution", substitution);
     let replacement = replacement(&at.field("substitution"), substitution, regex.captures_len())?;
     Some((regex, replacement))
 }

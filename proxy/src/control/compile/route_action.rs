@@ -153,7 +153,8 @@ fn entry(cx: &Cx<'_>, at: &At<'_>, message: &ClusterWeight, prefix: &str) -> Opt
         response_remove: response_headers_to_remove,
     };
     let host_rewrite = host_rewrite_specifier.as_ref().and_then(|WeightHost::HostRewriteLiteral(host)| {
-        at.non_empty("host_rewrite_literal", host).map(|host| host.as_bytes().into())
+        let host = at.non_empty("host_rewrite_literal", at.one_line("host_rewrite_literal", host));
+        host.map(|host| host.as_bytes().into())
     });
     Some(WeightedEntry {
         weight: by_runtime
@@ -181,14 +182,14 @@ fn path_rewrite(
             Some(PathRewrite::Regex(regex, replacement))
         }
         None if prefix.is_empty() => None,
-        None => Some(PathRewrite::Prefix(prefix.as_bytes().into())),
+        None => Some(PathRewrite::Prefix(at.one_line("prefix_rewrite", prefix).as_bytes().into())),
     }
 }
 
 fn host(cx: &Cx<'_>, at: &At<'_>, specifier: &HostRewriteSpecifier) -> Option<HostRewrite> {
     match specifier {
         HostRewriteSpecifier::HostRewriteLiteral(text) => {
-            let text = at.non_empty("host_rewrite_literal", text)?;
+            let text = at.non_empty("host_rewrite_literal", at.one_line("host_rewrite_literal", text))?;
             Some(HostRewrite::Literal(text.as_bytes().into()))
         }
         HostRewriteSpecifier::AutoHostRewrite(flag) => flag.value.then_some(HostRewrite::Auto),

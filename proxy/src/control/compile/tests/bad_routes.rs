@@ -47,6 +47,11 @@ fn virtual_hosts() {
             "not a valid HTTP header name",
         ),
         (
+            "virtual_hosts: [{name: v, domains: [a], response_headers_to_add: [{header: {key: x, value: \"%PROTOCOL%\\r\\ny: z\"}}]}]",
+            "virtual_hosts[0].response_headers_to_add[0].header.value",
+            "control characters",
+        ),
+        (
             "virtual_hosts: [{name: v, domains: [a], response_headers_to_add: [{header: {key: x, value: '%NOPE%'}}]}]",
             "virtual_hosts[0].response_headers_to_add[0].header.value",
             "NOPE",
@@ -121,6 +126,37 @@ fn route_actions() {
             "weighted_clusters: {clusters: [{name: c, cluster_header: h, weight: 1}]}",
             "route.weighted_clusters.clusters[0]",
             "only one of",
+        ),
+        ("cluster: c, prefix_rewrite: \"/a\\r\\nx: y\"", "route.prefix_rewrite", "free of NUL, CR and LF"),
+        (
+            "cluster: c, host_rewrite_literal: \"a\\nb\"",
+            "route.host_rewrite_literal",
+            "free of NUL, CR and LF",
+        ),
+        (
+            "cluster: c, regex_rewrite: {pattern: {regex: a}, substitution: \"b\\0\"}",
+            "route.regex_rewrite.substitution",
+            "free of NUL, CR and LF",
+        ),
+        (
+            "cluster: c, regex_rewrite: {pattern: {regex: 'a)|(b'}}",
+            "route.regex_rewrite.pattern.regex",
+            "invalid regular expression: unexpected )",
+        ),
+        (
+            "cluster: c, hash_policy: [{cookie: {name: c, path: \"/\\r\\nx\", attributes: [{name: a, value: b}]}}]",
+            "route.hash_policy[0].cookie.path",
+            "free of NUL, CR and LF",
+        ),
+        (
+            "cluster: c, hash_policy: [{cookie: {name: c, attributes: [{name: a, value: \"b\\r\"}]}}]",
+            "route.hash_policy[0].cookie.attributes[0].value",
+            "free of NUL, CR and LF",
+        ),
+        (
+            "cluster: c, upgrade_configs: [{upgrade_type: \"a\\r\\nx\"}]",
+            "route.upgrade_configs[0].upgrade_type",
+            "free of NUL, CR and LF",
         ),
         (
             "cluster: c, prefix_rewrite: /a, regex_rewrite: {pattern: {regex: a}}",
