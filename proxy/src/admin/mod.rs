@@ -6,12 +6,14 @@
 //! | beside the endpoints | what it does |
 //! | --- | --- |
 //! | `call`, `server`, `state`, `fixed` | one call, the thread, the port to the rest, answers that never change |
+//! | `connections` | which connections stay open, and which give way |
 //! | `stats_query`, `sums`, `tags` | parameters of `/stats`, sums over the workers' cells, names to tags |
 //! | `memory` | what the kernel says of memory |
 
 mod call;
 mod clusters;
 mod config_dump;
+mod connections;
 mod drain_listeners;
 mod fixed;
 mod healthcheck;
@@ -35,7 +37,8 @@ mod sums;
 mod tags;
 
 pub use call::{Call, Query, Reply};
-pub use server::{Admin, Listening, MAX_CONNECTIONS, Options, bind, start};
+pub use connections::MAX_CONNECTIONS;
+pub use server::{Admin, Listening, Options, bind, start};
 pub use state::*;
 pub use tags::Tags;
 

@@ -1,6 +1,7 @@
 //! The HTTP server of the admin interface.
 
 use super::call::{Call, Query, Reply};
+use super::connections::{Connections, IDLE, Place};
 use super::state::AdminState;
 use super::{ENDPOINTS, help};
 use crate::base::addr::Address;
@@ -20,13 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, oneshot};
-
-/// Most connections at a time; further ones wait in the accept queue.
-pub const MAX_CONNECTIONS: usize = 100;
-
-/// Longest time for a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+use tokio::sync::oneshot;
 
 /// How long an answer may take to leave before what follows it (the exit) happens.
 const AFTER: Duration = Duration::from_millis(50);
@@ -117,16 +112,18 @@ async fn serve(listening: Listening, state: Arc<dyn AdminState>, options: Option
         http: registry.cells(&stat::SCHEMA, "http.admin."),
         listener: registry.cells(&listener::SCHEMA, "listener.admin."),
     });
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let open = Rc::new(Connections::default());
     match listening {
         Listening::Tcp(listener) => {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             loop {
-                let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
                 match listener.accept().await {
-                    Ok((io, _)) => {
-                        drop(tokio::task::spawn_local(connection(io, state.clone(), cells.clone(), slot)))
-                    }
+                    Ok((io, _)) => drop(tokio::task::spawn_local(connection(
+                        io,
+                        state.clone(),
+                        cells.clone(),
+                        open.enter(),
+                    ))),
                     Err(error) => pause(&error).await,
                 }
             }
@@ -134,11 +131,13 @@ async fn serve(listening: Listening, state: Arc<dyn AdminState>, options: Option
         Listening::Unix(listener) => {
             let listener = tokio::net::UnixListener::from_std(listener)?;
             loop {
-                let Ok(slot) = slots.clone().acquire_owned().await else { return Ok(()) };
                 match listener.accept().await {
-                    Ok((io, _)) => {
-                        drop(tokio::task::spawn_local(connection(io, state.clone(), cells.clone(), slot)))
-                    }
+                    Ok((io, _)) => drop(tokio::task::spawn_local(connection(
+                        io,
+                        state.clone(),
+                        cells.clone(),
+                        open.enter(),
+                    ))),
                     Err(error) => pause(&error).await,
                 }
             }
@@ -158,12 +157,8 @@ struct Counts {
 }
 
 /// Serves one connection until it closes.
-async fn connection<S>(
-    io: S,
-    state: Arc<dyn AdminState>,
-    cells: Rc<Counts>,
-    _slot: tokio::sync::OwnedSemaphorePermit,
-) where
+async fn connection<S>(io: S, state: Arc<dyn AdminState>, cells: Rc<Counts>, place: Place)
+where
     S: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Counts { http, listener } = &*cells;
@@ -184,10 +179,15 @@ async fn connection<S>(
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .serve_connection(TokioIo::new(io), service);
-    if let Err(error) = served.await {
-        tracing::debug!(target: "admin", %error, "connection");
+        .header_read_timeout(IDLE)
+        .serve_connection(TokioIo::new(place.watch(io)), service);
+    tokio::select! {
+        done = served => if let Err(error) = done {
+            tracing::debug!(target: "admin", %error, "connection");
+        },
+        () = place.lost() => {
+            tracing::debug!(target: "admin", "a connection on which nothing moves is closed");
+        }
     }
     http.gauge_sub(stat::DOWNSTREAM_CX_ACTIVE, 1);
     http.gauge_sub(stat::DOWNSTREAM_CX_HTTP1_ACTIVE, 1);

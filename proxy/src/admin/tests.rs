@@ -187,6 +187,29 @@ fn paths_methods_and_headers() {
 }
 
 #[test]
+fn clients_that_stay_keep_nobody_out() {
+    let admin = serve();
+    let mut kept = Vec::new();
+    for _ in 0..MAX_CONNECTIONS + 5 {
+        let mut stream = TcpStream::connect(admin.admin.address.unwrap()).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET /ready HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        let mut head = [0; 15];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 200 OK");
+        kept.push(stream);
+    }
+    let begun = Instant::now();
+    assert_eq!(admin.get("/ready"), "LIVE\n");
+    assert!(begun.elapsed() < Duration::from_secs(8), "less than it takes to close one that is idle");
+    // The first one gave way.
+    let mut first = kept.swap_remove(0);
+    let mut rest = Vec::new();
+    first.read_to_end(&mut rest).unwrap();
+    assert!(rest.ends_with(b"LIVE\n"));
+}
+
+#[test]
 fn state_changes() {
     let admin = serve();
     assert_eq!(admin.call("POST", "/healthcheck/fail").2, "OK\n");
