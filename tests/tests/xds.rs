@@ -76,7 +76,7 @@ fn partly_bad(mode: Mode) -> anyhow::Result<()> {
     bench.done()
 }
 
-/// What is removed goes; what a route still names stays.
+/// What is removed goes, and its statistics with it; what a route still names stays.
 fn removals(mode: Mode) -> anyhow::Result<()> {
     let bench = Bench::serving(mode, backend("a")?)?;
     bench.plane.remove(&CLUSTER, &["a"]);
@@ -86,6 +86,8 @@ fn removals(mode: Mode) -> anyhow::Result<()> {
     }
     bench.push("b", backend("b")?)?;
     bench.answers("/", 200, b"b")?;
+    bench.forgets("cluster.a.")?;
+    bench.shows("cluster.b.upstream_rq_total", |n| n >= 1)?;
     bench.plane.remove(&LISTENER, &["edge"]);
     let end = Instant::now() + WITHIN;
     while std::net::TcpStream::connect(("127.0.0.1", bench.listen)).is_ok() {
@@ -95,8 +97,12 @@ fn removals(mode: Mode) -> anyhow::Result<()> {
     bench.plane.wait("no routes are asked for", |told| {
         told.names.get(ROUTE.name).is_none_or(|names| names.is_empty())
     })?;
+    for prefix in ["http.edge.", "listener.127.0.0.1_"] {
+        bench.forgets(prefix)?;
+    }
     bench.push("b", backend("b")?)?;
     bench.answers("/", 200, b"b")?;
+    bench.shows("http.edge.downstream_rq_total", |n| n >= 1)?;
     bench.done()
 }
 

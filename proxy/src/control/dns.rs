@@ -161,8 +161,9 @@ async fn watch<R: Resolve>(cluster: Arc<Cluster>, known: Known, resolver: Rc<R>)
         })
         .collect();
     known.borrow_mut().retain(|name, _| names.contains(name));
-    let cells =
-        Registry::global().cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&cluster.stat_name)));
+    let prefix = format!("cluster.{}.", sanitized(&cluster.stat_name));
+    cluster.live.counts(&prefix);
+    let cells = Registry::global().cells(&stat::SCHEMA, &prefix);
     let watch = Watch { cluster, dns, known, names, resolver, cells };
     watch.publish_if_complete();
     futures_util::future::join_all(watch.names.iter().map(|name| watch.follow(name))).await;

@@ -6,6 +6,7 @@ use super::permit::Breakers;
 use super::registry;
 use crate::base::Name;
 use crate::base::addr::Address;
+use crate::observe::metrics::{Registry, Scope};
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::atomic::{
@@ -84,6 +85,8 @@ pub struct ClusterLive {
     pub on_demand: Mutex<HashMap<std::net::SocketAddr, Arc<Host>>>,
     /// Workers' cells that use it.
     users: Mutex<u32>,
+    /// Keep what was counted under its names in statistics (it may change its name): none before it is used.
+    scopes: Mutex<Vec<Scope>>,
     /// Was it ever hot?
     touched: AtomicBool,
     dirty: AtomicBool,
@@ -105,6 +108,7 @@ impl ClusterLive {
             outlier: OutlierCounters::default(),
             on_demand: Mutex::default(),
             users: Mutex::new(0),
+            scopes: Mutex::default(),
             touched: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             asked: AtomicBool::new(false),
@@ -155,6 +159,14 @@ impl ClusterLive {
     /// Was it ever hot? What never was is not shown among the statistics.
     pub fn is_touched(&self) -> bool {
         self.touched.load(Relaxed)
+    }
+
+    /// Somebody counts under this prefix: what is counted stays for as long as this lives.
+    pub fn counts(&self, prefix: &str) {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        if scopes.iter().all(|scope| scope.prefix() != prefix) {
+            scopes.push(Registry::global().scope(prefix));
+        }
     }
 
     /// A worker uses it from now on.

@@ -8,6 +8,7 @@ use super::route::RouteConfig;
 use crate::base::Name;
 use crate::observe::format::Format;
 use crate::observe::log::AccessLog;
+use crate::observe::metrics::Scope;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -206,6 +207,8 @@ pub struct ConnectionManager {
     pub listener: Name,
     /// `http.<prefix>.` in statistics.
     pub stat_prefix: Name,
+    /// Keeps them.
+    pub scope: Scope,
     /// Protocol.
     pub codec: CodecType,
     /// Routes.

@@ -7,6 +7,7 @@ use super::transport::Tls;
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::observe::log::AccessLog;
+use crate::observe::metrics::Scope;
 use ipnet::IpNet;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ pub struct Listener {
     pub bind_to_port: bool,
     /// `listener.<prefix>.` in statistics: the address with `:` as `_` unless configured.
     pub stat_prefix: Name,
+    /// Keeps them.
+    pub scope: Scope,
     /// Listener filters in order.
     pub listener_filters: Box<[FilterSlot]>,
     /// A redirected connection is handed to the listener whose address it was meant for, if there is one.
@@ -209,6 +212,8 @@ pub enum Terminal {
 pub struct TcpProxy {
     /// `tcp.<prefix>.` in statistics.
     pub stat_prefix: Name,
+    /// Keeps them.
+    pub scope: Scope,
     /// Clusters with weights (one with weight 1 for a single cluster).
     pub clusters: Box<[(Name, u32)]>,
     /// Sum of weights, above 0.

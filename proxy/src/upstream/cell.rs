@@ -62,6 +62,8 @@ impl ClusterCell {
     pub fn new(config: &Arc<Cluster>, sweeps: Rc<Sweeps>) -> Rc<ClusterCell> {
         let [default, high] = &config.live.breakers;
         config.live.enter();
+        let prefix = format!("cluster.{}.", sanitized(&config.stat_name));
+        config.live.counts(&prefix);
         Rc::new(ClusterCell {
             name: config.name.clone(),
             config: RefCell::new(Rc::new(config.clone())),
@@ -69,8 +71,7 @@ impl ClusterCell {
             live: config.live.clone(),
             hosts: RefCell::default(),
             cursor: Cursor::new(),
-            stats: Registry::global()
-                .cells(&stat::SCHEMA, &format!("cluster.{}.", sanitized(&config.stat_name))),
+            stats: Registry::global().cells(&stat::SCHEMA, &prefix),
             lenders: [Lender::new(default.clone()), Lender::new(high.clone())],
             known: RefCell::default(),
             pools: RefCell::default(),
@@ -119,7 +120,7 @@ impl ClusterCell {
     /// `cluster.<name>.http2.`, made with the first HTTP/2 connection.
     pub(super) fn http2_stats(&self) -> Rc<Cells> {
         let make = || {
-            let prefix = format!("cluster.{}.http2.", self.config().stat_name);
+            let prefix = format!("cluster.{}.http2.", sanitized(&self.config().stat_name));
             Rc::new(Registry::global().cells(&codec_http2::SCHEMA, &prefix))
         };
         self.http2_stats.get_or_init(make).clone()

@@ -277,6 +277,20 @@ impl Bench {
         }
     }
 
+    /// Waits until no statistic has a name that begins so.
+    pub fn forgets(&self, prefix: &str) -> anyhow::Result<()> {
+        let end = Instant::now() + WITHIN;
+        loop {
+            let left: Vec<String> =
+                self.stats()?.into_keys().filter(|name| name.starts_with(prefix)).collect();
+            if left.is_empty() {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < end, "{} statistics are left: {left:?}", left.len());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// `/config_dump`
     pub fn dump(&self) -> anyhow::Result<Value> {
         self.asks("/config_dump")

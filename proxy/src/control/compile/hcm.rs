@@ -10,6 +10,7 @@ use crate::model::http::{
     CodecType, ConnectionManager, EscapedSlashes, InternalAddresses, RequestIds, RouteSource, ServerHeader,
 };
 use crate::model::pushed::Pushed;
+use crate::observe::metrics::Registry;
 use std::time::Duration;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3 as proto;
 use weir_proto::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager as inner;
@@ -45,8 +46,10 @@ pub fn connection_manager(
     let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>());
     let router = router.cloned().unwrap_or_default();
     let timeout = |field: &str, value: &Option<_>, default| wkt::timeout(at, field, value, default);
+    let stat_prefix = stat_prefix?;
     Some(ConnectionManager {
-        stat_prefix: stat_prefix?.into(),
+        scope: Registry::global().scope(&format!("http.{stat_prefix}.")),
+        stat_prefix: stat_prefix.into(),
         listener: listener.clone(),
         codec: codec?,
         routes: routes?,

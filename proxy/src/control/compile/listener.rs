@@ -5,6 +5,7 @@ use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::ledger::At;
 use crate::model::listener::{ChainMatch, FilterChain, FilterSlot, Listener, ListenerFilter};
+use crate::observe::metrics::Registry;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,6 +60,7 @@ pub fn listener(
     let name = if name.is_empty() { name_if_none } else { name };
     Some(Arc::new(Listener {
         name: name.into(),
+        scope: Registry::global().scope(&format!("listener.{stat_prefix}.")),
         stat_prefix,
         bind_to_port: wkt::flag(bind_to_port, old_bind.is_none_or(|v| v.value)),
         listener_filters: all_filters(cx, at, listener_filters, use_original_dst),

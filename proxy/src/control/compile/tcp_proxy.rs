@@ -3,6 +3,7 @@
 use super::{Cx, access_log, wkt};
 use crate::base::ledger::At;
 use crate::model::listener::TcpProxy;
+use crate::observe::metrics::Registry;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_proto::envoy::extensions::filters::network::tcp_proxy::v3 as proto;
@@ -37,7 +38,7 @@ pub fn tcp_proxy(cx: &Cx<'_>, at: &At<'_>, message: &proto::TcpProxy) -> Option<
     let clusters = clusters.and_then(|specifier| clusters_of(at, specifier));
     let max_duration =
         wkt::positive(at, "max_downstream_connection_duration", max_downstream_connection_duration);
-    let clusters = clusters?;
+    let (stat_prefix, clusters) = (stat_prefix?, clusters?);
     Some(Arc::new(TcpProxy {
         total_weight: clusters.iter().map(|(_, weight)| u64::from(*weight)).sum(),
         clusters,
@@ -46,7 +47,8 @@ pub fn tcp_proxy(cx: &Cx<'_>, at: &At<'_>, message: &proto::TcpProxy) -> Option<
         max_connect_attempts: wkt::u32_in(at, "max_connect_attempts", max_connect_attempts, 1, 1, u32::MAX),
         hash_source_ip: hash(at, hash_policy),
         logs: access_log::logs(cx, at, "access_log", access_log),
-        stat_prefix: stat_prefix?.into(),
+        scope: Registry::global().scope(&format!("tcp.{stat_prefix}.")),
+        stat_prefix: stat_prefix.into(),
     }))
 }
 

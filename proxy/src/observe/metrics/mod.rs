@@ -8,12 +8,14 @@ mod hand;
 pub mod histogram;
 mod registry;
 mod schema;
+mod scope;
 mod snapshot;
 
 pub use cells::Cells;
 pub use hand::at_hand;
 pub use registry::{Registry, SharedGauge, SharedText, Source};
 pub use schema::{CodeTable, Counter, Gauge, Histogram, Schema, sanitized};
+pub use scope::Scope;
 pub use snapshot::{GaugeValue, HistogramValue, Snapshot};
 
 pub(crate) use schema::stats;

@@ -3,6 +3,7 @@
 use super::cells::{Cells, Group, UNTOUCHED};
 use super::histogram::Distribution;
 use super::schema::Schema;
+use super::scope::Scope;
 use super::snapshot::{GaugeValue, HistogramValue, Snapshot};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -70,17 +71,22 @@ struct Retired {
 struct Entry {
     live: Vec<Arc<Group>>,
     retired: Retired,
+    /// Its scope is gone: it is shown no more, and leaves with its last cells.
     forgotten: bool,
+    /// Has a request named it?
+    named: bool,
 }
 
-/// Schemas are told apart by their kind.
-type Key = (&'static str, Box<str>);
+/// A prefix and the kind of a schema: what a scope covers lies together.
+type Key = (Box<str>, &'static str);
 
 #[derive(Default)]
 struct Table {
     entries: BTreeMap<Key, (&'static Schema, Entry)>,
     /// How many entries of a kind requests have named.
     named: BTreeMap<&'static str, usize>,
+    /// How many scopes there are of a prefix.
+    scopes: BTreeMap<Box<str>, usize>,
     gauges: BTreeMap<Box<str>, Weak<SharedGauge>>,
     texts: BTreeMap<Box<str>, Weak<SharedText>>,
     sources: Vec<Weak<dyn Source>>,
@@ -105,14 +111,78 @@ impl Shared {
     /// Folds a group whose last handle is gone.
     pub(super) fn retire(&self, group: &Arc<Group>) {
         let mut table = self.table();
-        let key = (group.schema.kind, group.prefix.clone());
+        let key = (group.prefix.clone(), group.schema.kind);
         let Some((_, entry)) = table.entries.get_mut(&key) else { return };
         entry.live.retain(|g| !Arc::ptr_eq(g, group));
         if entry.forgotten && entry.live.is_empty() {
-            table.entries.remove(&key);
+            table.remove(&key);
             return;
         }
         entry.retired.fold(group);
+    }
+
+    /// One scope more of a prefix. What is left of the one before is shown again.
+    pub(super) fn open(&self, prefix: &str) {
+        let mut table = self.table();
+        let count = table.scopes.entry(prefix.into()).or_default();
+        *count = count.saturating_add(1);
+        if *count == 1 {
+            table.below(prefix).for_each(|(_, _, entry)| entry.forgotten = false);
+        }
+    }
+
+    /// One scope less.
+    pub(super) fn close(&self, prefix: &str) {
+        let mut table = self.table();
+        let Some(count) = table.scopes.get_mut(prefix) else { return };
+        *count = count.saturating_sub(1);
+        if *count > 0 {
+            return;
+        }
+        table.scopes.remove(prefix);
+        let scopes = std::mem::take(&mut table.scopes);
+        let of_another = |at: &str| {
+            let longer = at.match_indices('.').filter_map(|(i, _)| at.get(..=i)).skip_while(|s| *s != prefix);
+            longer.skip(1).any(|longer| scopes.contains_key(longer))
+        };
+        let mut gone = Vec::new();
+        for (key, schema, entry) in table.below(prefix).filter(|((at, _), _, _)| !of_another(at)) {
+            entry.forgotten = true;
+            entry.reset(schema);
+            if entry.live.is_empty() {
+                gone.push(key.clone());
+            }
+        }
+        table.scopes = scopes;
+        gone.iter().for_each(|key| table.remove(key));
+    }
+}
+
+impl Table {
+    /// The entries whose prefix begins so.
+    fn below(&mut self, prefix: &str) -> impl Iterator<Item = (&Key, &'static Schema, &mut Entry)> {
+        let behind = self.entries.range_mut((Box::from(prefix), "")..);
+        let within = behind.take_while(move |((at, _), _)| at.starts_with(prefix));
+        within.map(|(key, (schema, entry))| (key, *schema, entry))
+    }
+
+    fn entry(&mut self, schema: &'static Schema, prefix: &str) -> &mut Entry {
+        let new =
+            || Entry { live: Vec::new(), retired: Retired::new(schema), forgotten: false, named: false };
+        &mut self.entries.entry((prefix.into(), schema.kind)).or_insert_with(|| (schema, new())).1
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let named = self.entries.remove(key).is_some_and(|(_, entry)| entry.named);
+        if let Some(count) = self.named.get_mut(key.1).filter(|_| named) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// What is shown.
+    fn shown(&self) -> impl Iterator<Item = (&str, &'static Schema, &Entry)> {
+        let shown = self.entries.iter().filter(|(_, (_, entry))| !entry.forgotten);
+        shown.map(|((prefix, _), (schema, entry))| (&**prefix, *schema, entry))
     }
 }
 
@@ -178,7 +248,7 @@ impl Entry {
 
 fn histogram_sums(table: &Table) -> BTreeMap<String, Distribution> {
     let mut sums: BTreeMap<String, Distribution> = BTreeMap::new();
-    for ((_, prefix), (schema, entry)) in &table.entries {
+    for (prefix, schema, entry) in table.shown() {
         let mut total = entry.total(schema).histograms;
         for (i, name) in schema.histograms.iter().enumerate() {
             sums.entry(format!("{prefix}{name}")).or_default().merge(&total.remove(&i).unwrap_or_default());
@@ -203,12 +273,7 @@ impl Registry {
     /// with a dot (`cluster.foo.`) and may be empty.
     pub fn cells(&self, schema: &'static Schema, prefix: &str) -> Cells {
         let cells = Cells::new(schema, prefix, self.0.clone());
-        let mut table = self.0.table();
-        let (_, entry) = table.entries.entry((schema.kind, prefix.into())).or_insert_with(|| {
-            (schema, Entry { live: Vec::new(), retired: Retired::new(schema), forgotten: false })
-        });
-        entry.forgotten = false;
-        entry.live.push(cells.group().clone());
+        self.0.table().entry(schema, prefix).live.push(cells.group().clone());
         cells
     }
 
@@ -216,28 +281,22 @@ impl Registry {
     pub fn cells_within(&self, schema: &'static Schema, prefix: &str, most: usize) -> Option<Cells> {
         {
             let mut table = self.0.table();
-            if !table.entries.contains_key(&(schema.kind, prefix.into())) {
+            if !table.entries.contains_key(&(prefix.into(), schema.kind)) {
                 let named = table.named.entry(schema.kind).or_default();
                 if *named >= most {
                     return None;
                 }
                 *named = named.saturating_add(1);
+                table.entry(schema, prefix).named = true;
             }
         }
         Some(self.cells(schema, prefix))
     }
 
-    /// Forgets the counts of a prefix whose thing was removed from the configuration: at once, or when the last
-    /// cells are given back.
-    pub fn forget(&self, schema: &'static Schema, prefix: &str) {
-        let mut table = self.0.table();
-        let key = (schema.kind, Box::from(prefix));
-        if let Some((_, entry)) = table.entries.get_mut(&key) {
-            entry.forgotten = true;
-            if entry.live.is_empty() {
-                table.entries.remove(&key);
-            }
-        }
+    /// Ties what is counted under a prefix to something of the configuration: it leaves when the last scope and the
+    /// last cells of it are dropped. What never had a scope stays.
+    pub fn scope(&self, prefix: &str) -> Scope {
+        Scope::new(prefix, self.0.clone())
     }
 
     /// A process-wide gauge by its full name; the same one for the same name while somebody holds it.
@@ -293,7 +352,7 @@ impl Registry {
         let mut out = Snapshot::default();
         let sources: Vec<_> = {
             let mut table = self.0.table();
-            for ((_, prefix), (schema, entry)) in &table.entries {
+            for (prefix, schema, entry) in table.shown() {
                 snapshot_entry(schema, prefix, entry, &mut out);
             }
             for (name, value) in &table.flushed {

@@ -61,7 +61,7 @@ fn classes_of_a_connection_manager_are_there_from_the_start() {
 }
 
 #[test]
-fn reset_and_forget() {
+fn counters_are_reset() {
     let registry = Registry::default();
     let cells = registry.cells(&cluster::SCHEMA, "cluster.x.");
     cells.add(cluster::UPSTREAM_RQ_TOTAL, 5);
@@ -70,10 +70,46 @@ fn reset_and_forget() {
     assert_eq!(registry.snapshot().counters["cluster.x.upstream_rq_total"], 0);
     assert_eq!(registry.snapshot().counters["cluster.x.upstream_rq_503"], 0);
     cells.inc(cluster::UPSTREAM_RQ_TOTAL);
-    registry.forget(&cluster::SCHEMA, "cluster.x.");
     assert_eq!(registry.snapshot().counters["cluster.x.upstream_rq_total"], 1);
-    drop(cells);
-    assert!(registry.snapshot().counters.is_empty());
+}
+
+#[test]
+fn what_belongs_to_a_scope_leaves_with_it() {
+    let registry = Registry::default();
+    let shows = |name: &str| registry.snapshot().counters.contains_key(&format!("{name}upstream_rq_total"));
+    let taken = |name: &str| registry.cells(&cluster::SCHEMA, name);
+    let (x, again, longer) =
+        (registry.scope("cluster.x."), registry.scope("cluster.x."), registry.scope("cluster.x.y."));
+    assert_eq!(again.prefix(), "cluster.x.");
+    for name in ["cluster.x.", "cluster.x.grpc.", "cluster.x.y.", "cluster.xy.", "cluster.w."] {
+        taken(name).inc(cluster::UPSTREAM_RQ_TOTAL);
+    }
+    drop(x);
+    assert!(shows("cluster.x."), "one scope is left");
+    drop(again);
+    let left = ["cluster.x.y.", "cluster.xy.", "cluster.w."];
+    assert!(!shows("cluster.x.") && !shows("cluster.x.grpc.") && left.into_iter().all(shows));
+    drop(longer);
+    assert!(!shows("cluster.x.y.") && shows("cluster.xy."));
+}
+
+#[test]
+fn what_is_still_counted_after_its_scope_is_not_shown_and_begins_anew_with_another() {
+    let registry = Registry::default();
+    let total = || registry.snapshot().counters.get("cluster.x.upstream_rq_total").copied();
+    let scope = registry.scope("cluster.x.");
+    let cells = registry.cells_within(&cluster::SCHEMA, "cluster.x.", 1).unwrap();
+    cells.inc(cluster::UPSTREAM_RQ_TOTAL);
+    drop(scope);
+    cells.inc(cluster::UPSTREAM_RQ_TOTAL);
+    assert_eq!(total(), None);
+    let scope = registry.scope("cluster.x.");
+    cells.inc(cluster::UPSTREAM_RQ_TOTAL);
+    assert_eq!(total(), Some(2));
+    drop((scope, cells));
+    assert_eq!(total(), None);
+    // Its place among those that requests name is free again.
+    assert!(registry.cells_within(&cluster::SCHEMA, "cluster.y.", 1).is_some());
 }
 
 #[test]
