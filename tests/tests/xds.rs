@@ -13,7 +13,7 @@ use weir_tests::plane::{Plane, any, assignment, cluster, route};
 use weir_tests::reload::backend;
 use weir_tests::restart::{Client, Ended};
 use weir_tests::suite::Suite;
-use weir_tests::xds::{Bench, MODES, Mode, WITHIN, around, bad, eds, files, last_good, own};
+use weir_tests::xds::{Bench, MODES, Mode, WITHIN, around, bad, counted, eds, files, last_good, own};
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 
 /// The control plane comes after the proxy; the first resources bring readiness.
@@ -216,6 +216,7 @@ fn never(mode: Mode) -> anyhow::Result<()> {
     bench.answers("/mute", 503, b"")?;
     bench.answers("/", 200, b"a")?;
     bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
+    bench.shows("cluster.mute.init_fetch_timeout", |n| n == 1)?;
     bench.done()
 }
 
@@ -288,6 +289,9 @@ fn main() -> ExitCode {
         }
         for (name, case) in last_good::CASES {
             suite.case(&format!("{mode_name}/last-good-{name}"), || case(mode));
+        }
+        for (name, case) in counted::CASES {
+            suite.case(&format!("{mode_name}/{name}"), || case(mode));
         }
         for (name, case) in own::CASES {
             suite.case(&format!("{mode_name}/{name}"), || case(mode));

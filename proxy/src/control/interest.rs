@@ -71,6 +71,11 @@ impl Wanted {
         self.0.contains_key(&kind)
     }
 
+    /// Prefixes of the statistics of those of a type that have one of their own.
+    pub(super) fn prefixes(&self, kind: Kind) -> impl Iterator<Item = &Name> {
+        self.0.get(&kind).into_iter().flat_map(Names::values).filter_map(|count| count.1.as_ref())
+    }
+
     fn get(&self, kind: Kind, name: &str) -> Option<&Count> {
         self.0.get(&kind)?.get(name)
     }

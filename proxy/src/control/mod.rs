@@ -12,6 +12,7 @@
 //! | `force`, `gaps` | what is in force, what waits to be, and for what |
 //! | `interest` | what is wanted by name |
 //! | `last_good` | the state that is kept on disk |
+//! | `listening` | a listener is accepted when it can listen |
 //! | `pending` | what an update changes, on its way into force |
 //! | `sockets` | listening sockets, opened and handed on |
 //! | `state`, `store` | what is in force, and the bytes it came from |
@@ -30,6 +31,7 @@ mod force;
 mod gaps;
 mod interest;
 mod last_good;
+mod listening;
 mod pending;
 mod sockets;
 mod state;

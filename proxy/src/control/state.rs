@@ -211,9 +211,14 @@ impl State {
         for (kind, name) in &ended {
             tracing::warn!(%kind, %name, "is named and has not come; whoever names it goes on without");
         }
-        let services = ended.into_iter().filter(|(kind, _)| *kind == Kind::Endpoints).map(|(_, name)| name);
+        let services =
+            ended.iter().filter(|(kind, _)| *kind == Kind::Endpoints).map(|(_, name)| name.clone());
         let mut pending = Pending { waits: true, services: services.collect(), ..Pending::default() };
         self.finish(&mut pending, now);
+        // Now: what waited for it is in force, under whose name this is counted.
+        for (kind, name) in &ended {
+            self.stats.not_come(*kind, name, &self.force, &self.wants.now);
+        }
     }
 
     fn give_up(&mut self, kind: Kind, names: &[Name], pending: &mut Pending) {
@@ -321,38 +326,6 @@ impl State {
         });
         for (resource, value) in compiled {
             self.accept_listener(resource, value, origin, pending);
-        }
-    }
-
-    fn accept_listener(
-        &mut self,
-        resource: Resource,
-        value: Arc<Listener>,
-        origin: &Origin<'_>,
-        pending: &mut Pending,
-    ) {
-        let name = resource.name.clone();
-        // Opened now, so that a bind error refuses the listener; in force at once, so that the next listener of the
-        // update sees the addresses that are taken.
-        match self.sockets.prepare(&value, self.workers.count()) {
-            Err((message, remedy)) => {
-                let path = if resource.place.is_empty() {
-                    "address".into()
-                } else {
-                    format!("{}.address", resource.place)
-                };
-                let errors = vec![CompileError { path, message, remedy }];
-                self.listeners.refuse(resource, &errors, origin.version);
-                pending.judge(Kind::Listener, name, Err(errors));
-            }
-            Ok(prepared) => {
-                let (handed, closed) = self.sockets.commit(&name, prepared, self.workers.count());
-                self.force.hold(&name, handed, closed);
-                let serves = self.force.serves(Kind::Listener, &name);
-                let old = self.listeners.accept(resource, value.clone(), origin, serves);
-                self.wants.listener(old.as_ref(), Some(&value));
-                pending.accept(Kind::Listener, name, old.is_some());
-            }
         }
     }
 

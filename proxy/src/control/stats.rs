@@ -2,7 +2,7 @@
 
 use super::force::Force;
 use super::interest::Interest;
-use super::subscriptions::{CDS, Counted, LDS, Subscriptions, eds};
+use super::subscriptions::{CDS, Counted, Judged, LDS, Subscriptions, eds};
 use super::update::{Kind, Outcome, Verdict};
 use crate::base::Name;
 use crate::model::runtime::Runtime;
@@ -43,7 +43,10 @@ impl Stats {
                     self.listeners.inc(lm::LISTENER_ADDED);
                     self.listeners.add(lm::LISTENER_CREATE_SUCCESS, workers as u64);
                 }
-                (Kind::Listener, Ok(Outcome::Changed)) => self.listeners.inc(lm::LISTENER_MODIFIED),
+                (Kind::Listener, Ok(Outcome::Changed)) => {
+                    self.listeners.inc(lm::LISTENER_MODIFIED);
+                    self.listeners.add(lm::LISTENER_CREATE_SUCCESS, workers as u64);
+                }
                 (Kind::Listener, Ok(Outcome::Removed)) => self.listeners.inc(lm::LISTENER_REMOVED),
                 (Kind::Cluster | Kind::Listener, Ok(Outcome::Unchanged) | Err(_)) => {}
                 (Kind::Endpoints | Kind::Route | Kind::Secret | Kind::Extension | Kind::Runtime, _) => {}
@@ -75,6 +78,16 @@ impl Stats {
         self.listeners.add(listener_manager::LISTENER_STOPPED, listeners as u64);
     }
 
+    /// A listener cannot listen.
+    pub(super) fn listens_not(&self) {
+        self.listeners.inc(listener_manager::LISTENER_CREATE_FAILURE);
+    }
+
+    /// A listener changed in nothing but its filter chains.
+    pub(super) fn in_place(&self) {
+        self.listeners.inc(listener_manager::LISTENER_IN_PLACE_UPDATED);
+    }
+
     /// Is what the process starts with in force?
     pub(super) fn started(&self, started: bool) {
         self.listeners.gauge_set(listener_manager::WORKERS_STARTED, u64::from(started));
@@ -83,7 +96,22 @@ impl Stats {
     /// Nothing of this type has come in time.
     pub(super) fn timed_out(&self, kind: Kind) {
         if let Some(prefix) = whole(kind) {
-            self.subscriptions.count(prefix, Counted::Timeout);
+            self.subscriptions.attempted(prefix, Counted::Timeout);
+        }
+    }
+
+    /// What is named has not come in time.
+    pub(super) fn not_come(&self, kind: Kind, name: &Name, force: &Force, interest: &Interest) {
+        self.each(kind, name, force, interest, |prefix| {
+            self.subscriptions.attempted(prefix, Counted::Timeout);
+        });
+    }
+
+    /// Prefix of each subscription to a resource that is named.
+    fn each(&self, kind: Kind, name: &Name, force: &Force, interest: &Interest, work: impl Fn(&str)) {
+        match kind {
+            Kind::Endpoints => force.fed_by(name).for_each(|cluster| work(&eds(cluster))),
+            _ => interest.prefixes(kind, name).for_each(|prefix| work(prefix)),
         }
     }
 
@@ -108,18 +136,17 @@ impl Stats {
             false if unread => Counted::Failure,
             false => Counted::Rejected,
         };
+        let changed = |verdict: &Verdict| matches!(verdict.result, Ok(Outcome::Added | Outcome::Changed));
         if let Some(prefix) = whole(kind) {
-            let accepted = verdicts.iter().all(|verdict| verdict.result.is_ok());
-            return self.subscriptions.judged(prefix, version, ended(accepted), true);
+            let ended = ended(verdicts.iter().all(|verdict| verdict.result.is_ok()));
+            let judged = Judged { version, ended, changed: verdicts.iter().any(changed) };
+            return self.subscriptions.judged(prefix, judged);
         }
-        for Verdict { name, result, .. } in verdicts {
-            let one = |prefix: &str| {
-                self.subscriptions.judged(prefix, version, ended(result.is_ok()), false);
-            };
-            match kind {
-                Kind::Endpoints => force.fed_by(name).for_each(|cluster| one(&eds(cluster))),
-                _ => interest.prefixes(kind, name).for_each(|prefix| one(prefix)),
-            }
+        for verdict in verdicts {
+            let judged = Judged { version, ended: ended(verdict.result.is_ok()), changed: changed(verdict) };
+            self.each(kind, &verdict.name, force, interest, |prefix| {
+                self.subscriptions.judged(prefix, judged);
+            });
         }
     }
 }

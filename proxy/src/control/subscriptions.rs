@@ -24,6 +24,10 @@ pub(super) fn rds(manager: &str, name: &str) -> String {
     format!("http.{}.rds.{}.", sanitized(manager), sanitized(name))
 }
 
+fn is_rds(prefix: &str) -> bool {
+    prefix.starts_with("http.") && prefix.contains(".rds.")
+}
+
 /// Prefix of a secret.
 pub(super) fn sds(name: &str) -> String {
     format!("sds.{}.", sanitized(name))
@@ -62,14 +66,27 @@ pub(super) enum Counted {
     Timeout,
 }
 
+/// What an update of a subscription came to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Judged<'a> {
+    pub(super) version: &'a str,
+    pub(super) ended: Counted,
+    /// Was it another one than before?
+    pub(super) changed: bool,
+}
+
 /// Of one subscription.
 #[derive(Debug, Default)]
 struct Counts {
     by_kind: [u64; 6],
+    /// Accepted ones that changed something.
+    reloads: u64,
     /// Milliseconds since 1970.
     updated: u64,
+    /// When something was changed.
+    reloaded: u64,
     version: u64,
-    /// Empty for subscriptions by name: of those only the hash is kept.
+    /// Of clusters, listeners and routes; of others, which may be many, only the hash is kept.
     text: Box<str>,
 }
 
@@ -123,8 +140,16 @@ impl Subscriptions {
         self.with(prefix, |counts| counts.add(what));
     }
 
-    /// An update of this version was attempted, and ended so.
-    pub(super) fn judged(&self, prefix: &str, version: &str, ended: Counted, keep_text: bool) {
+    /// An attempt that ended so without an update.
+    pub(super) fn attempted(&self, prefix: &str, ended: Counted) {
+        self.with(prefix, |counts| {
+            counts.add(Counted::Attempt);
+            counts.add(ended);
+        });
+    }
+
+    /// An update was attempted, and judged.
+    pub(super) fn judged(&self, prefix: &str, Judged { version, ended, changed }: Judged<'_>) {
         self.with(prefix, |counts| {
             counts.add(Counted::Attempt);
             counts.add(ended);
@@ -133,7 +158,11 @@ impl Subscriptions {
             }
             counts.updated = now();
             counts.version = xxh64(version.as_bytes(), 0);
-            if keep_text {
+            if changed {
+                counts.reloads = counts.reloads.wrapping_add(1);
+                counts.reloaded = counts.updated;
+            }
+            if matches!(prefix, CDS | LDS) || is_rds(prefix) {
                 counts.text = version.into();
             }
         });
@@ -173,10 +202,13 @@ impl Source for Subscriptions {
                 into.counter(&format!("{prefix}{name}"), count);
             }
             if prefix.starts_with(ECDS) {
-                let told = [(Counted::Success, "config_reload"), (Counted::Rejected, "config_fail")];
-                for (what, name) in told {
-                    into.counter(&format!("{prefix}{name}"), counts.of(what));
-                }
+                into.counter(&format!("{prefix}config_fail"), counts.of(Counted::Rejected));
+            }
+            if prefix.starts_with(ECDS) || is_rds(prefix) {
+                into.counter(&format!("{prefix}config_reload"), counts.reloads);
+            }
+            if is_rds(prefix) && counts.reloaded > 0 {
+                into.gauge(&format!("{prefix}config_reload_time_ms"), counts.reloaded);
             }
             if counts.updated > 0 {
                 into.gauge(&format!("{prefix}update_time"), counts.updated);
@@ -192,6 +224,12 @@ impl Source for Subscriptions {
             into.counter(&format!("{prefix}rate_limit_enforced"), 0);
         }
     }
+
+    fn reset(&self) {
+        for counts in self.inner().subscriptions.values_mut() {
+            (counts.by_kind, counts.reloads) = ([0; 6], 0);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -202,8 +240,13 @@ mod tests {
     fn names_are_envoys() {
         let all = Subscriptions::default();
         all.count(CDS, Counted::Attempt);
-        all.judged(CDS, "7", Counted::Success, true);
-        all.judged(&eds("a:b"), "7", Counted::Success, false);
+        let judged = |changed| Judged { version: "7", ended: Counted::Success, changed };
+        all.judged(CDS, judged(true));
+        all.judged(&eds("a:b"), judged(true));
+        let routes = rds("edge", "routes");
+        all.judged(&routes, judged(true));
+        all.judged(&routes, judged(false));
+        all.attempted(&routes, Counted::Failure);
         all.count(&rds("in", "http.80"), Counted::Rejected);
         all.connected("control_plane.", true);
         let mut seen = Snapshot::default();
@@ -215,6 +258,18 @@ mod tests {
         assert!(!seen.texts.contains_key("cluster.a_b.version_text"));
         assert_eq!(seen.counters.get("http.in.rds.http.80.update_rejected"), Some(&1));
         assert_eq!(seen.gauges.get("control_plane.connected_state").map(|g| g.value), Some(1));
+        let of_routes = |name: &str| seen.counters.get(&format!("http.edge.rds.routes.{name}")).copied();
+        let counted =
+            [("config_reload", 1), ("update_success", 2), ("update_failure", 1), ("update_attempt", 3)];
+        for (name, count) in counted {
+            assert_eq!(of_routes(name), Some(count), "{name}");
+        }
+        assert_eq!(seen.texts.get("http.edge.rds.routes.version_text").map(String::as_str), Some("7"));
+        assert!(seen.gauges.contains_key("http.edge.rds.routes.config_reload_time_ms"));
+        all.reset();
+        let mut seen = Snapshot::default();
+        all.collect(&mut seen);
+        assert!(seen.counters.values().all(|count| *count == 0), "{:?}", seen.counters);
         all.forget(CDS);
         let mut seen = Snapshot::default();
         all.collect(&mut seen);

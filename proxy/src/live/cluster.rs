@@ -56,6 +56,25 @@ pub struct OutlierCounters {
     pub overflow: AtomicU64,
 }
 
+impl OutlierCounters {
+    /// All are zero from here on.
+    pub fn reset(&self) {
+        let Self {
+            detected_5xx,
+            detected_gateway,
+            detected_local,
+            enforced_5xx,
+            enforced_gateway,
+            enforced_local,
+            enforced_total,
+            overflow,
+        } = self;
+        let detected = [detected_5xx, detected_gateway, detected_local];
+        let enforced = [enforced_5xx, enforced_gateway, enforced_local, enforced_total, overflow];
+        detected.into_iter().chain(enforced).for_each(|counter| counter.store(0, Relaxed));
+    }
+}
+
 /// What publishing works on, under one lock that no worker takes.
 #[derive(Debug, Default)]
 struct Desk {

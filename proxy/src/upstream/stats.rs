@@ -38,6 +38,10 @@ impl<F: Fn() -> Arc<Config> + Send + Sync> Source for LiveStats<F> {
             }
         }
     }
+
+    fn reset(&self) {
+        (self.current)().clusters.values().for_each(|cluster| cluster.live.outlier.reset());
+    }
 }
 
 fn breakers(cluster: &Cluster, prefix: &str, into: &mut Snapshot) {

@@ -1,6 +1,7 @@
 //! A proxy programmed by the control plane for tests: what the cases of the suite `xds` share, and those of a kind.
 
 pub mod around;
+pub mod counted;
 pub mod files;
 pub mod last_good;
 pub mod own;
@@ -177,10 +178,16 @@ impl Bench {
         Ok(())
     }
 
+    /// Tells the admin API to do something.
+    pub fn posts(&self, path: &str) -> anyhow::Result<()> {
+        let head = "HTTP/1.1\r\nHost: live.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        exchange(self.admin, format!("POST {path} {head}").as_bytes(), WITHIN)?;
+        Ok(())
+    }
+
     /// Asks the proxy to end, and waits until it has.
     pub fn quit(&mut self) -> anyhow::Result<()> {
-        let request = "POST /quitquitquit HTTP/1.1\r\nHost: live.test\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-        exchange(self.admin, request.as_bytes(), WITHIN)?;
+        self.posts("/quitquitquit")?;
         let end = Instant::now() + WITHIN;
         while self.proxy.alive().is_ok() {
             anyhow::ensure!(Instant::now() < end, "it does not end: {}", self.proxy.said());

@@ -1,16 +1,18 @@
 //! One stream as a source of updates.
 
 use super::super::interest::Interest;
-use super::super::subscriptions::{CDS, Counted, LDS, Subscriptions};
+use super::super::subscriptions::{CDS, Counted, LDS, Subscriptions, eds};
 use super::super::thread::Inlet;
 use super::super::update::{Change, Kind, Resource, Update, Verdict};
 use super::NAMED;
 use crate::base::Name;
 use crate::model::by_name::Names;
+use crate::model::cluster::Discovery;
 use crate::model::pushed::Source;
+use crate::model::snapshot::Published;
 use std::sync::Arc;
 use tokio::sync::watch;
-use weir_xds::{CLUSTER, Event, Incoming, LISTENER, Refusal, ResourceType, Sink, Wanted};
+use weir_xds::{CLUSTER, ENDPOINTS, Event, Incoming, LISTENER, Refusal, ResourceType, Sink, Wanted};
 
 /// Most refused resources of one response that are logged one by one.
 const MAX_LOGGED: usize = 20;
@@ -21,6 +23,8 @@ pub(super) struct Feed {
     source: Source,
     interest: watch::Receiver<Arc<Interest>>,
     stats: Arc<Subscriptions>,
+    /// Tells the clusters whose endpoints the stream brings.
+    published: Arc<Published>,
     types: Vec<&'static ResourceType>,
     /// Prefix of `control_plane.` in statistics.
     plane: String,
@@ -35,7 +39,7 @@ impl Feed {
     pub(super) fn new(
         inlet: Inlet,
         (source, interest): (Source, watch::Receiver<Arc<Interest>>),
-        stats: Arc<Subscriptions>,
+        (stats, published): (Arc<Subscriptions>, Arc<Published>),
         types: Vec<&'static ResourceType>,
         prefix: &str,
         cluster: Name,
@@ -47,6 +51,7 @@ impl Feed {
             source,
             interest,
             stats,
+            published,
             types,
             plane,
             cluster,
@@ -69,9 +74,26 @@ impl Feed {
         }
     }
 
+    /// Counts a failure of each subscription by name.
+    fn fail_named(&self) {
+        let wanted = self.interest.borrow().of(&self.source);
+        for (kind, _) in NAMED.into_iter().filter(|(_, of)| self.types.contains(of)) {
+            wanted.prefixes(kind).for_each(|prefix| self.stats.attempted(prefix, Counted::Failure));
+        }
+        if !self.types.contains(&&ENDPOINTS) {
+            return;
+        }
+        for cluster in self.published.load().clusters.values() {
+            if matches!(&cluster.discovery, Discovery::Eds(pushed) if pushed.source == self.source) {
+                self.stats.attempted(&eds(&cluster.stat_name), Counted::Failure);
+            }
+        }
+    }
+
     fn lost(&mut self, why: &str, open: bool) {
         self.stats.connected(&self.plane, false);
         self.count(Counted::Failure);
+        self.fail_named();
         let cluster = &*self.cluster;
         if open || self.failure != why {
             tracing::warn!(

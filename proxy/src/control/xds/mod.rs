@@ -231,7 +231,14 @@ impl Streams {
         }
         let interest = self.interest.clone();
         let types = types.into_iter().map(|(kind, _)| kind).collect();
-        let mut feed = Feed::new(inlet, (source, interest), self.stats.clone(), types, prefix, grpc.cluster);
+        let mut feed = Feed::new(
+            inlet,
+            (source, interest),
+            (self.stats.clone(), self.published.clone()),
+            types,
+            prefix,
+            grpc.cluster,
+        );
         let published = self.published.clone();
         async move {
             let keepalive =

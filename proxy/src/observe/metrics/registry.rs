@@ -56,6 +56,9 @@ impl SharedText {
 pub trait Source: Send + Sync {
     /// Adds its series under their full names.
     fn collect(&self, into: &mut Snapshot);
+
+    /// Its counters are zero from here on.
+    fn reset(&self);
 }
 
 /// What cells that are gone had counted.
@@ -345,6 +348,8 @@ impl Registry {
         for (schema, entry) in self.0.table().entries.values_mut() {
             entry.reset(schema);
         }
+        let sources: Vec<_> = self.0.table().sources.iter().filter_map(Weak::upgrade).collect();
+        sources.iter().for_each(|source| source.reset());
     }
 
     /// Everything, summed. Histograms are those of the last [`Registry::flush`].

@@ -119,6 +119,7 @@ fn shared_values_live_as_long_as_they_are_held() {
         fn collect(&self, into: &mut Snapshot) {
             into.gauge("x.depth", 4);
         }
+        fn reset(&self) {}
     }
     let registry = Registry::default();
     let gauge = registry.shared_gauge("x.open");
