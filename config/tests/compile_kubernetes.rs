@@ -59,7 +59,7 @@ fn compiled(texts: &[&str], node: Node, target: Target) -> Compiled {
 }
 
 fn sidecar() -> Node {
-    Node::parse(SIDECAR).unwrap().with("INTERCEPTION_MODE", "NONE")
+    Node::parse(SIDECAR).unwrap().with("INTERCEPTION_MODE", "NONE").unwrap()
 }
 
 fn router() -> Node {

@@ -115,7 +115,7 @@ impl Tally {
 fn parse_node(request: &Value) -> Node {
     let id = request.pointer("/node/id").and_then(Value::as_str).expect("node id");
     let metadata = request.pointer("/node/metadata").and_then(Value::as_object).expect("metadata");
-    Node::parse(id).expect("node id").with_metadata(metadata)
+    Node::parse(id).expect("node id").with_metadata(metadata).expect("node metadata")
 }
 
 fn dump(compiled: &Compiled, pool: &Pool) -> BTreeMap<&'static str, Resources> {

@@ -138,5 +138,5 @@ fn node(folder: &Path, case: &str) -> Node {
     let ip = proxy["ip_addresses"][0].as_str().expect("address");
     let id = format!("{}~{ip}~{}~{}", text("type"), text("id"), text("dns_domain"));
     let metadata = proxy["metadata"].as_object().expect("metadata");
-    Node::parse(&id).expect("node id").with_metadata(metadata)
+    Node::parse(&id).expect("node id").with_metadata(metadata).expect("node metadata")
 }

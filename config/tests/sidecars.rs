@@ -47,7 +47,7 @@ fn sidecar(name: &str, namespace: &str, spec: &str) -> String {
 
 fn of_shop() -> Node {
     let node = Node::parse("sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local").unwrap();
-    node.with("LABELS", "app=web")
+    node.with("LABELS", "app=web").unwrap()
 }
 
 fn compiled(texts: &[&str], node: &Node, target: Target) -> Compiled {
@@ -123,7 +123,7 @@ fn the_nearest_sidecar_holds() {
     assert_eq!(seen_with(&[&root, &namespace, &own, &other], &node), ["cart:80", "cart:9000"]);
     assert_eq!(seen_with(&[&foreign, &other], &node).len(), 5, "none of them is for this proxy");
     let router = Node::parse("router~10.1.1.1~web-1.shop~shop.svc.cluster.local").unwrap();
-    assert_eq!(seen_with(&[&root, &namespace], &router.with("LABELS", "app=web")).len(), 5);
+    assert_eq!(seen_with(&[&root, &namespace], &router.with("LABELS", "app=web").unwrap()).len(), 5);
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_port_has_a_listener_of_its_own() {
 #[test]
 fn without_interception_listeners_are_bound() {
     let text = sidecar("own", "shop", PORTS);
-    let node = of_shop().with("INTERCEPTION_MODE", "NONE");
+    let node = of_shop().with("INTERCEPTION_MODE", "NONE").unwrap();
     let all = compiled(&[MESH, &text], &node, Target::Istiod);
     assert_eq!(listeners(&all), ["127.0.0.1:80*", "127.0.0.1:9000*", "127.0.0.9:9000*"]);
     assert!(all.listeners.iter().all(|one| one.name != "virtualOutbound"), "nothing is redirected");

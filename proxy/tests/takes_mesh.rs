@@ -47,10 +47,10 @@ fn nodes() -> Vec<Node> {
     let router = "router~10.1.1.80~istio-ingressgateway-1.default~default.svc.cluster.local";
     let node = |id: &str| Node::parse(id).expect("node id");
     vec![
-        node(sidecar).with("INTERCEPTION_MODE", "NONE"),
+        node(sidecar).with("INTERCEPTION_MODE", "NONE").unwrap(),
         node(sidecar),
         node(router),
-        node(router).with("LABELS", "istio=ingressgateway,app=istio-ingressgateway"),
+        node(router).with("LABELS", "istio=ingressgateway,app=istio-ingressgateway").unwrap(),
     ]
 }
 

@@ -1,5 +1,6 @@
 //! `weirctl serve` as a process, and the bootstrap of a gateway that it programs.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +13,9 @@ use crate::wire::h1::fetch;
 
 /// What is waited for is there within this time.
 pub const WITHIN: Duration = Duration::from_secs(15);
+
+/// The file that holds its standard error.
+const STDERR: &str = "stderr";
 
 /// `weirctl`, which cargo builds next to `weir`.
 ///
@@ -29,6 +33,7 @@ pub fn weirctl() -> anyhow::Result<PathBuf> {
 pub struct Served {
     child: Child,
     pages: u16,
+    folder: PathBuf,
 }
 
 impl Served {
@@ -37,15 +42,16 @@ impl Served {
     /// # Errors
     /// It cannot be started, or has nothing in force in time.
     pub fn start(folder: &Path, xds: u16, pages: u16) -> anyhow::Result<Self> {
+        let own = crate::process::folder()?;
         let child = Command::new(weirctl()?)
             .arg("serve")
             .arg(folder)
             .args(["--listen", &format!("127.0.0.1:{xds}"), "--monitoring", &format!("127.0.0.1:{pages}")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::null())
+            .stderr(fs::File::create(own.join(STDERR))?)
             .spawn()?;
-        let plane = Self { child, pages };
+        let plane = Self { child, pages, folder: own };
         until("the control plane is ready", || Ok(fetch(pages, "/ready", WITHIN)?.0 == 200))?;
         Ok(plane)
     }
@@ -74,6 +80,19 @@ impl Served {
         Ok(all.len() == proxies && all.iter().all(synced))
     }
 
+    /// What it wrote to standard error.
+    pub fn said(&self) -> String {
+        fs::read_to_string(self.folder.join(STDERR)).unwrap_or_default()
+    }
+
+    /// `/debug/folder`.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub fn folder(&self) -> anyhow::Result<Value> {
+        Ok(serde_json::from_slice(&fetch(self.pages, "/debug/folder", WITHIN)?.1)?)
+    }
+
     /// One of its metrics.
     ///
     /// # Errors
@@ -88,9 +107,10 @@ impl Served {
 
 impl Drop for Served {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // It may have ended by itself, and a folder left behind harms nobody.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

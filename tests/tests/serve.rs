@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde_json::{Value, json};
 use weir_tests::beside::{Beside, Says, page};
 use weir_tests::oracle::binaries;
-use weir_tests::ports::free;
+use weir_tests::ports::{free, listen};
 use weir_tests::process::Proxy;
 use weir_tests::reload::{Mesh, backend};
 use weir_tests::served::{Served, WITHIN, gateway, sidecar, until, weirctl};
@@ -80,11 +80,18 @@ fn only_changes_are_pushed(fleet: &mut Fleet) -> anyhow::Result<()> {
 fn a_broken_file_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
     let state = fleet.plane()?.metric("weirctl_folder_state")?;
     fleet.mesh.break_file()?;
-    std::thread::sleep(Duration::from_millis(800));
+    let mistakes = || fleet.plane()?.metric("weirctl_folder_mistakes");
+    until("the mistake is counted", || Ok(mistakes()? > 0))?;
+    let folder = fleet.plane()?.folder()?;
+    let file = folder.pointer("/diagnostics/0/at/file").and_then(Value::as_str).unwrap_or_default();
+    anyhow::ensure!(file.ends_with("routes.yaml") && folder.get("state") == Some(&json!(state)), "{folder}");
     fleet.answer("v2")?;
     anyhow::ensure!(fleet.plane()?.metric("weirctl_folder_state")? == state, "the broken file is in force");
     fleet.mesh.weigh(100)?;
-    fleet.answer("v1")
+    fleet.answer("v1")?;
+    anyhow::ensure!(mistakes()? == 0, "mistakes of a folder that is mended");
+    anyhow::ensure!(fleet.plane()?.folder()?.get("diagnostics") == Some(&json!([])), "they are still shown");
+    Ok(())
 }
 
 fn the_plane_comes_back(fleet: &mut Fleet) -> anyhow::Result<()> {
@@ -239,17 +246,54 @@ fn envoys_and_weirs_follow(all: &mut Beside) -> anyhow::Result<()> {
     all.alive()
 }
 
+/// A gateway whose port is taken refuses its listener; one whose node cannot be understood is refused.
+fn refusals_are_told(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let (taken, port) = listen()?;
+    let (admin, other) = (free()?, free()?);
+    let mut refuses = Proxy::start(&gateway("GRPC", &format!("80={port}"), fleet.xds, admin), admin)?;
+    let mut refused = Proxy::start(&gateway("DELTA_GRPC", "80=abc", fleet.xds, other), other)?;
+    let plane = fleet.plane()?;
+    until("it refuses", || Ok(plane.metric("weirctl_xds_nacks_total")? > 0))?;
+    // It comes back again and again.
+    until("it is refused", || Ok(plane.metric("weirctl_xds_streams_refused_total")? > 1))?;
+    let said = plane.said();
+    let lines =
+        |words: [&str; 3]| said.lines().filter(|line| words.iter().all(|word| line.contains(word))).count();
+    let nack = lines([
+        &format!("router-{admin}.default"),
+        " refuses envoy.config.listener.v3.Listener: ",
+        "0.0.0.0_80",
+    ]);
+    let stream = lines(["a stream from 127.0.0.1:", "WEIR_LISTEN_PORT_MAP", "80=abc"]);
+    anyhow::ensure!((nack, stream) == (1, 1), "{nack} and {stream} lines: {said}");
+    drop(taken);
+    refuses.alive()?;
+    refused.alive()
+}
+
+/// What `weirctl` says to arguments that are none.
+fn refused(arguments: &[&str]) -> anyhow::Result<String> {
+    let told = Command::new(weirctl()?).args(arguments).stdin(Stdio::null()).output()?;
+    let said = String::from_utf8_lossy(&told.stderr).into_owned();
+    anyhow::ensure!(told.status.code() == Some(2), "{arguments:?}: {}: {said}", told.status);
+    Ok(said)
+}
+
 fn strangers_are_refused(fleet: &mut Fleet) -> anyhow::Result<()> {
     let (status, _) = fetch(fleet.pages, "/nothing", WITHIN)?;
     anyhow::ensure!(status == 404, "/nothing: {status}");
-    let taken = Command::new(weirctl()?)
-        .arg("serve")
-        .arg(fleet.mesh.path())
-        .args(["--listen", &format!("127.0.0.1:{}", fleet.xds)])
-        .stdin(Stdio::null())
-        .output()?;
-    let said = String::from_utf8_lossy(&taken.stderr);
-    anyhow::ensure!(taken.status.code() == Some(2) && said.contains("--listen"), "{}: {said}", taken.status);
+    let folder = fleet.mesh.path().display().to_string();
+    let streams = format!("127.0.0.1:{}", fleet.xds);
+    for (arguments, words) in [
+        (vec!["serve", &folder, "--listen", &streams], ["--listen", "name another address"]),
+        (vec!["serve", &folder, "--listen", "localhost:1"], ["--listen", "write it as IP:PORT"]),
+        (vec!["status", "--admin", "foo"], ["--admin", "write it as HOST:PORT"]),
+        (vec!["status", "--admin", "http://127.0.0.1:15000"], ["--admin", "without http://"]),
+        (vec!["status", "--admin", &streams], [&streams, "is this the admin API of a proxy?"]),
+    ] {
+        let said = refused(&arguments)?;
+        anyhow::ensure!(words.iter().all(|word| said.contains(word)), "{arguments:?}: {said}");
+    }
     Ok(())
 }
 
@@ -266,6 +310,7 @@ fn main() -> ExitCode {
             suite.case("a-sidecar-limits-what-its-pods-see", || {
                 a_sidecar_limits_what_its_pods_see(&mut fleet)
             });
+            suite.case("refusals-are-told", || refusals_are_told(&mut fleet));
             suite.case("strangers-are-refused", || strangers_are_refused(&mut fleet));
         }
     }

@@ -17,6 +17,18 @@ const WITHIN: Duration = Duration::from_secs(30);
 /// An answer is read up to this size, in bytes: the dump of a proxy with 10,000 clusters has some 100 MiB.
 const LARGEST: usize = 1 << 30;
 
+/// An admin address from the command line.
+///
+/// # Errors
+/// It is not `HOST:PORT`.
+pub fn address(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+    match port.and_then(|(_, port)| port.parse::<u16>().ok()) {
+        Some(1..) => Ok(text.to_owned()),
+        _ => Err("write it as HOST:PORT, without http://, such as 127.0.0.1:15000".to_owned()),
+    }
+}
+
 /// One GET on a connection of its own.
 ///
 /// # Errors
@@ -34,7 +46,11 @@ async fn ask(address: &str, path: &str) -> anyhow::Result<(StatusCode, Bytes)> {
     let request = http::Request::get(path).header(http::header::HOST, address).body(Empty::<Bytes>::new())?;
     // The connection ends with the answer; what goes wrong on it shows there.
     let connection = tokio::spawn(connection);
-    let answer = sender.send_request(request).await.with_context(|| format!("{address}{path}"))?;
+    let answer = sender.send_request(request).await.with_context(|| {
+        format!(
+            "{address}{path}: no answer over HTTP/1; is this the admin API of a proxy? (--admin HOST:PORT)"
+        )
+    })?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), LARGEST).collect().await;
     let body = body.map_err(|error| anyhow::anyhow!("{address}{path}: {error}"))?.to_bytes();

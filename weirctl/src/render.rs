@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use weir_config::World;
-use weir_config::compile::{Compiled, Node, Target, compile};
+use weir_config::compile::{Compiled, Node, Target, compile, port_pair};
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
 use weir_config::world::{MeshOptions, read_paths};
 use weir_proto::google::protobuf::Any;
@@ -55,9 +55,8 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 fn ports(text: &str) -> Result<(u32, u32), String> {
-    let port = |text: &str| text.parse::<u16>().ok().filter(|port| *port > 0).map(u32::from);
-    let pair = text.split_once('=').and_then(|(from, to)| Some((port(from)?, port(to)?)));
-    pair.ok_or_else(|| format!("{text:?}: write it as PORT=BOUND, both from 1 to 65535, such as 80=8080"))
+    port_pair(text)
+        .ok_or_else(|| format!("{text:?}: write it as PORT=BOUND, both from 1 to 65535, such as 80=8080"))
 }
 
 impl Render {
@@ -66,7 +65,7 @@ impl Render {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let mut node = Node::parse(&self.node)?;
         for (key, value) in &self.metadata {
-            node = node.with(key, value);
+            node = node.with(key, value)?;
         }
         node.listen_port_map.extend(self.listen_port_map.iter().copied());
         let read = read_paths(&self.paths);

@@ -32,7 +32,7 @@ use weir_proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use weir_proto::envoy::config::listener::v3::Listener;
 use weir_proto::envoy::config::route::v3::RouteConfiguration;
 
-pub use node::{Interception, Node, NodeIdError, NodeKind};
+pub use node::{Interception, Node, NodeError, NodeKind, port_pair};
 pub use target::{Lacking, Target};
 
 use crate::diag::Diagnostic;

@@ -44,18 +44,59 @@ pub struct Node {
     pub domain: String,
     /// Interception mode.
     pub interception: Interception,
-    /// Port of a listener as configured -> port it is bound to (`--listen-port-map`).
+    /// Port of a listener as configured -> port it is bound to (`--listen-port-map`, `WEIR_LISTEN_PORT_MAP`).
     pub listen_port_map: BTreeMap<u32, u32>,
 }
 
-/// A node id that cannot be read.
+/// What a node says of itself cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "node id {id:?}: {problem}; expected KIND~IP~POD.NAMESPACE~DOMAIN with KIND sidecar or router, such as sidecar~10.1.1.1~web-1.default~default.svc.cluster.local"
-)]
-pub struct NodeIdError {
-    id: String,
-    problem: &'static str,
+pub enum NodeError {
+    /// Its id.
+    #[error(
+        "node id {id:?}: {problem}; expected KIND~IP~POD.NAMESPACE~DOMAIN with KIND sidecar or router, such as sidecar~10.1.1.1~web-1.default~default.svc.cluster.local"
+    )]
+    Id {
+        /// As it was given.
+        id: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A value of its metadata.
+    #[error("node metadata {name}: {value:?} is not known; write {expected}")]
+    Metadata {
+        /// The value's name.
+        name: &'static str,
+        /// As it was given.
+        value: String,
+        /// What may stand there.
+        expected: &'static str,
+    },
+}
+
+/// Node metadata that says how a sidecar gets its pod's traffic.
+const INTERCEPTION_MODE: &str = "INTERCEPTION_MODE";
+
+/// Node metadata that maps the port of a listener to the one it is bound to: `80=8080,443=8443`.
+const LISTEN_PORT_MAP: &str = "WEIR_LISTEN_PORT_MAP";
+
+/// The metadata that must be understood, and what may stand there.
+const STRICT: [(&str, &str); 2] = [
+    (INTERCEPTION_MODE, "REDIRECT, TPROXY or NONE"),
+    (LISTEN_PORT_MAP, "PORT=BOUND,... with ports from 1 to 65535, such as 80=8080,443=8443"),
+];
+
+/// Refuses a value of one of [`STRICT`].
+fn refused(name: &str, value: &str) -> NodeError {
+    let (name, expected) = STRICT.into_iter().find(|(strict, _)| *strict == name).unwrap_or(("", ""));
+    NodeError::Metadata { name, value: value.to_owned(), expected }
+}
+
+/// A listener's port and the one it is bound to: `80=8080`.
+#[must_use]
+pub fn port_pair(text: &str) -> Option<(u32, u32)> {
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0).map(u32::from);
+    let (from, to) = text.split_once('=')?;
+    Some((port(from)?, port(to)?))
 }
 
 impl Node {
@@ -63,8 +104,8 @@ impl Node {
     ///
     /// # Errors
     /// When a part is missing or the kind is not one of the two.
-    pub fn parse(id: &str) -> Result<Self, NodeIdError> {
-        let fail = |problem| NodeIdError { id: id.to_owned(), problem };
+    pub fn parse(id: &str) -> Result<Self, NodeError> {
+        let fail = |problem| NodeError::Id { id: id.to_owned(), problem };
         let parts: Vec<&str> = id.split('~').collect();
         let [kind, ip, pod, domain] = parts.as_slice() else {
             return Err(fail("it has not four parts divided by '~'"));
@@ -97,12 +138,18 @@ impl Node {
     /// Takes over node metadata as a bootstrap carries it.
     ///
     /// `INTERCEPTION_MODE`, `NAMESPACE`, `INSTANCE_IPS` and `LABELS` (an object, or `k=v,...`)
-    /// take effect; every value that is text is kept in [`Node::metadata`].
-    #[must_use]
-    pub fn with_metadata(mut self, metadata: &serde_json::Map<String, serde_json::Value>) -> Self {
+    /// take effect, and `WEIR_LISTEN_PORT_MAP` (`80=8080,...`); every value that is text is kept in
+    /// [`Node::metadata`].
+    ///
+    /// # Errors
+    /// See [`Node::with`].
+    pub fn with_metadata(
+        mut self,
+        metadata: &serde_json::Map<String, serde_json::Value>,
+    ) -> Result<Self, NodeError> {
         for (key, value) in metadata {
             match value {
-                serde_json::Value::String(value) => self = self.with(key, value),
+                serde_json::Value::String(value) => self = self.with(key, value)?,
                 serde_json::Value::Object(labels) if key == "LABELS" => {
                     for (name, value) in labels {
                         if let Some(value) = value.as_str() {
@@ -110,22 +157,33 @@ impl Node {
                         }
                     }
                 }
+                serde_json::Value::Null => {}
+                other if STRICT.iter().any(|(strict, _)| strict == key) => {
+                    return Err(refused(key, &other.to_string()));
+                }
                 _ => {}
             }
         }
-        self
+        Ok(self)
     }
 
     /// Sets one metadata value; see [`Node::with_metadata`].
-    #[must_use]
-    pub fn with(mut self, key: &str, value: &str) -> Self {
+    ///
+    /// # Errors
+    /// `INTERCEPTION_MODE` is none of the three, or `WEIR_LISTEN_PORT_MAP` no list of pairs of ports.
+    pub fn with(mut self, key: &str, value: &str) -> Result<Self, NodeError> {
         match key {
-            "INTERCEPTION_MODE" => {
+            INTERCEPTION_MODE => {
                 self.interception = match value {
                     "NONE" => Interception::None,
                     "TPROXY" => Interception::Tproxy,
-                    _ => Interception::Redirect,
+                    "REDIRECT" | "" => Interception::Redirect,
+                    _ => return Err(refused(key, value)),
                 };
+            }
+            LISTEN_PORT_MAP if !value.trim().is_empty() => {
+                let pairs: Option<Vec<(u32, u32)>> = value.split(',').map(port_pair).collect();
+                self.listen_port_map.extend(pairs.ok_or_else(|| refused(key, value))?);
             }
             "NAMESPACE" if !value.is_empty() => value.clone_into(&mut self.namespace),
             "INSTANCE_IPS" => {
@@ -143,7 +201,7 @@ impl Node {
             _ => {}
         }
         self.metadata.insert(key.to_owned(), value.to_owned());
-        self
+        Ok(self)
     }
 
     /// The cluster (in Istio's sense) that the node belongs to.
@@ -201,13 +259,38 @@ mod tests {
 
     #[test]
     fn metadata_sets_mode_labels_and_addresses() {
-        let node = Node::parse("sidecar~10.1.1.1~web-1.default~default.svc.cluster.local")
-            .unwrap()
-            .with("INTERCEPTION_MODE", "NONE")
-            .with("LABELS", "app=web,version=v1")
-            .with("INSTANCE_IPS", "10.1.1.1,fd00::1");
+        let node = said(&serde_json::json!({
+            "INTERCEPTION_MODE": "NONE", "LABELS": "app=web,version=v1", "INSTANCE_IPS": "10.1.1.1,fd00::1",
+            "WEIR_LISTEN_PORT_MAP": "80=8080, 443=8443",
+        }));
+        let node = node.unwrap();
         assert_eq!(node.interception, Interception::None);
         assert_eq!(node.labels["version"], "v1");
         assert_eq!(node.ips, ["10.1.1.1", "fd00::1"]);
+        assert_eq!(node.listen_port_map, BTreeMap::from([(80, 8080), (443, 8443)]));
+    }
+
+    fn said(metadata: &serde_json::Value) -> Result<Node, NodeError> {
+        let node = Node::parse("sidecar~10.1.1.1~web-1.default~default.svc.cluster.local").unwrap();
+        node.with_metadata(metadata.as_object().unwrap())
+    }
+
+    #[test]
+    fn metadata_that_must_be_understood_is_refused_by_name() {
+        let refused = [
+            ("INTERCEPTION_MODE", serde_json::json!("nonsense")),
+            ("INTERCEPTION_MODE", serde_json::json!(3)),
+            ("WEIR_LISTEN_PORT_MAP", serde_json::json!("80=abc,81=8081")),
+            ("WEIR_LISTEN_PORT_MAP", serde_json::json!("80=abc,81:21813")),
+            ("WEIR_LISTEN_PORT_MAP", serde_json::json!("80=0")),
+            ("WEIR_LISTEN_PORT_MAP", serde_json::json!({"80": 8080})),
+        ];
+        for (name, value) in refused {
+            let error = said(&serde_json::json!({name: value})).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("; write "), "{error}");
+        }
+        let nothing = serde_json::json!({"INTERCEPTION_MODE": "", "WEIR_LISTEN_PORT_MAP": "", "ANYTHING": 3});
+        assert_eq!(said(&nothing).unwrap().interception, Interception::Redirect);
+        assert!(said(&serde_json::json!({"INTERCEPTION_MODE": null})).is_ok());
     }
 }

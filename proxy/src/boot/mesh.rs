@@ -90,7 +90,7 @@ pub struct Mesh {
 /// `--service-node` is no node id.
 fn node(flags: &Flags) -> anyhow::Result<Node> {
     let mut node = Node::parse(flags.service_node.as_deref().unwrap_or(GATEWAY))?;
-    node = node.with("INTERCEPTION_MODE", "NONE");
+    node = node.with("INTERCEPTION_MODE", "NONE")?;
     if flags.service_node.is_none() && flags.gateway_labels.is_empty() {
         node.labels.extend(LABELS.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
     }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use weir_proto::envoy::config::core::v3::Node;
 
+use super::log::Log;
 use super::topic::Said;
 
 /// Longest text of a refusal that is kept, in bytes.
@@ -15,7 +16,7 @@ const LONGEST_REFUSAL: usize = 4096;
 /// One type on one stream.
 #[derive(Debug, Clone, Default)]
 pub struct Kind {
-    /// Resources that the proxy is to have.
+    /// Resources that there are of those that the proxy asks for.
     pub resources: usize,
     /// It came with all of them, from an earlier stream.
     pub resumed: bool,
@@ -69,6 +70,7 @@ pub struct Entry {
 pub struct Fleet {
     streams: Arc<Mutex<BTreeMap<u64, Entry>>>,
     counts: Arc<Counts>,
+    log: Arc<Log>,
 }
 
 /// Counters since the start, those of streams that have ended included.
@@ -76,6 +78,8 @@ pub struct Fleet {
 pub struct Counts {
     /// Streams opened.
     pub streams: AtomicU64,
+    /// Streams that we refused, at their beginning or later.
+    pub refused: AtomicU64,
     /// Responses.
     pub pushes: AtomicU64,
     /// Resources in them.
@@ -91,6 +95,7 @@ pub struct Counts {
 pub struct Line {
     fleet: Fleet,
     number: u64,
+    node: String,
     state: u64,
 }
 
@@ -109,6 +114,12 @@ impl Fleet {
         &self.counts
     }
 
+    /// A stream is refused: its peer's address, its node's id if it has one, and why.
+    pub fn refuses(&self, peer: &str, node: &str, why: &str) {
+        self.counts.refused.fetch_add(1, Ordering::Relaxed);
+        self.log.stream_refused(peer, node, why);
+    }
+
     /// A proxy opens a stream.
     pub fn joins(&self, node: &Node, peer: String, dialect: &'static str) -> Line {
         let number = self.counts.streams.fetch_add(1, Ordering::Relaxed);
@@ -123,7 +134,7 @@ impl Fleet {
             kinds: BTreeMap::new(),
         };
         self.all().insert(number, entry);
-        Line { fleet: self.clone(), number, state: 0 }
+        Line { fleet: self.clone(), number, node: node.id.clone(), state: 0 }
     }
 }
 
@@ -147,24 +158,23 @@ impl Line {
         }
     }
 
-    /// A response with so many resources was sent, of so many that there are.
-    pub fn sent(&self, kind: &str, count: usize, all: usize) {
+    /// A response with so many resources was sent, of so many that it asks for.
+    pub fn sent(&self, kind: &str, count: usize, wanted: usize) {
         let counts = &self.fleet.counts;
         counts.pushes.fetch_add(1, Ordering::Relaxed);
         counts.resources.fetch_add(count as u64, Ordering::Relaxed);
         self.change(kind, |kind| {
             kind.sent = kind.sent.saturating_add(1);
-            kind.resources = all;
+            kind.resources = wanted;
             kind.waiting = Some(SystemTime::now());
         });
     }
 
-    /// Of so many that there are, all that the proxy asks for it has already.
-    pub fn holds(&self, kind: &str, all: usize) {
+    /// The so many that the proxy asks for it has already.
+    pub fn holds(&self, kind: &str, wanted: usize) {
         self.change(kind, |kind| {
-            if kind.sent == 0 {
-                (kind.resumed, kind.resources) = (true, all);
-            }
+            kind.resources = wanted;
+            kind.resumed |= kind.sent == 0;
         });
     }
 
@@ -175,6 +185,7 @@ impl Line {
             Said::Nothing => {}
             Said::Ack => {
                 counts.acks.fetch_add(1, Ordering::Relaxed);
+                self.fleet.log.taken(&self.node, kind);
                 self.change(kind, |kind| {
                     kind.acks = kind.acks.saturating_add(1);
                     (kind.refusal, kind.waiting) = (None, None);
@@ -182,6 +193,7 @@ impl Line {
             }
             Said::Nack(why) => {
                 counts.nacks.fetch_add(1, Ordering::Relaxed);
+                self.fleet.log.refused(&self.node, kind, why);
                 let end = why.floor_char_boundary(LONGEST_REFUSAL);
                 let why = why.get(..end).unwrap_or_default().to_owned();
                 self.change(kind, |kind| {

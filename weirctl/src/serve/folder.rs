@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use anyhow::bail;
 use tokio::sync::watch;
 use weir_config::World;
-use weir_config::diag::{has_errors, render_text, sort};
+use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
 use weir_config::world::{MeshOptions, Read, Watch, read_paths};
 
 /// A state of the folder.
@@ -22,6 +22,21 @@ pub struct State {
     pub since: SystemTime,
 }
 
+/// What is wrong with the folder as it is; nothing is wrong with the state in force.
+#[derive(Debug, Clone, Default)]
+pub struct Mistakes(Arc<Mutex<Vec<Diagnostic>>>);
+
+impl Mistakes {
+    /// All of them; none: the folder is in force as it is.
+    pub fn now(&self) -> Vec<Diagnostic> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn are(&self, mistakes: Vec<Diagnostic>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = mistakes;
+    }
+}
+
 /// The folder.
 #[derive(Debug)]
 pub struct Folder {
@@ -30,6 +45,7 @@ pub struct Folder {
     watch: Watch,
     last: Option<Read>,
     number: u64,
+    mistakes: Mistakes,
 }
 
 impl Folder {
@@ -42,7 +58,19 @@ impl Folder {
             bail!("{} is no folder", path.display());
         }
         let watch = Watch::new(path)?;
-        Ok(Folder { path: path.to_owned(), options, watch, last: None, number: 0 })
+        Ok(Folder {
+            path: path.to_owned(),
+            options,
+            watch,
+            last: None,
+            number: 0,
+            mistakes: Mistakes::default(),
+        })
+    }
+
+    /// Where the folder's mistakes are told.
+    pub fn mistakes(&self) -> Mistakes {
+        self.mistakes.clone()
     }
 
     /// Tells every good state until nobody listens.
@@ -76,8 +104,10 @@ impl Folder {
         }
         if has_errors(&all) {
             tell(&format!("{}: mistakes; the last good state stays in force\n", self.path.display()));
+            self.mistakes.are(all);
             return None;
         }
+        self.mistakes.are(Vec::new());
         Some(world)
     }
 }

@@ -4,17 +4,21 @@
 //! | --- | --- |
 //! | `folder` | the folder, read again when it changes; the last state without mistakes |
 //! | `snapshot` | the resources of one proxy, each with a version that is a hash of its content |
+//! | `common` | a resource that many proxies have, held once |
 //! | `topic` | one type on one stream: what the proxy wants, has and has answered |
 //! | `dialect` | delta and state of the world: the same topic, said in two ways |
 //! | `stream` | one stream: its requests, the folder's changes, its responses |
 //! | `grpc` | the discovery services |
+//! | `log` | what is refused, on standard error |
 //! | `fleet` | what every proxy was sent and has answered |
 //! | `pages` | `/debug`, `/metrics`, `/ready` |
 
+mod common;
 mod dialect;
 mod fleet;
 mod folder;
 mod grpc;
+mod log;
 mod pages;
 mod snapshot;
 mod stream;
@@ -32,8 +36,9 @@ use tokio::sync::watch;
 use weir_config::world::MeshOptions;
 use weir_proto::Pool;
 
+use common::Common;
 use fleet::Fleet;
-use folder::{Folder, State};
+use folder::{Folder, Mistakes, State};
 
 /// Arguments of `weirctl serve`.
 #[derive(Debug, Args)]
@@ -41,10 +46,10 @@ pub struct Serve {
     /// The folder whose *.yaml, *.yml and *.json are read with all below them, and watched.
     dir: PathBuf,
     /// Where proxies open their xDS streams (gRPC without TLS; delta and state of the world).
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15010")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15010", value_parser = address)]
     listen: SocketAddr,
     /// Where /debug, /metrics and /ready are.
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:15014")]
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:15014", value_parser = address)]
     monitoring: SocketAddr,
     /// DNS domain of the cluster.
     #[arg(long, default_value = "cluster.local")]
@@ -54,21 +59,34 @@ pub struct Serve {
     ingress_class: Option<String>,
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write it as IP:PORT, such as 127.0.0.1:15010 or [::]:15010".to_owned())
+}
+
 /// What all streams share.
 #[derive(Debug)]
 pub struct Plane {
     /// The folder's last state without mistakes; none before the first.
     state: watch::Receiver<Option<Arc<State>>>,
+    /// The folder's mistakes now.
+    mistakes: Mistakes,
     /// Every proxy.
     fleet: Fleet,
     /// Descriptors of what is sent.
     pool: Arc<Pool>,
+    /// What proxies have in common.
+    common: Common,
 }
 
 impl Serve {
     /// Serves until it is told to stop (SIGTERM, SIGINT).
     pub fn run(self) -> anyhow::Result<ExitCode> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // As many proxies are compiled for at once as there are processors: more would only take memory.
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(processors)
+            .build()?;
         runtime.block_on(self.serve())?;
         Ok(ExitCode::SUCCESS)
     }
@@ -94,9 +112,10 @@ impl Serve {
 /// Watches a folder from a thread of its own.
 fn start(folder: Folder) -> anyhow::Result<Arc<Plane>> {
     let (sender, state) = watch::channel(None);
+    let mistakes = folder.mistakes();
     std::thread::Builder::new().name("folder".into()).spawn(move || folder.follow(&sender))?;
     let pool = Arc::new(Pool::load().context("loading the descriptors")?);
-    Ok(Arc::new(Plane { state, fleet: Fleet::default(), pool }))
+    Ok(Arc::new(Plane { state, mistakes, fleet: Fleet::default(), pool, common: Common::default() }))
 }
 
 async fn bind(flag: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

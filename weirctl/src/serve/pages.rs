@@ -3,7 +3,7 @@
 //! | path | what it tells |
 //! | --- | --- |
 //! | `/debug/syncz` | every proxy: type by type whether it has what it is to have, and what it refused |
-//! | `/debug/folder` | the folder's state in force |
+//! | `/debug/folder` | the folder's state in force, and the mistakes that keep a newer one from it |
 //! | `/metrics` | counters for Prometheus |
 //! | `/ready` | 200 once a state without mistakes was read, 503 before |
 
@@ -21,12 +21,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use weir_config::diag::{Diagnostic, Severity};
 
 use super::Plane;
 use super::fleet::Entry;
 
 /// A client has this long for its request's head.
 const HEAD: Duration = Duration::from_secs(10);
+
+/// Diagnostics that are shown; standard error has all.
+const MOST_MISTAKES: usize = 1000;
 
 /// Serves the pages.
 ///
@@ -61,10 +65,11 @@ fn page(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {
             (StatusCode::OK, "application/json", format!("{:#}\n", Value::from(all)))
         }
         "/debug/folder" => {
-            let told = match &state {
-                Some(state) => json!({"state": state.number, "since": seconds(state.since)}),
-                None => json!({"state": 0, "since": null}),
-            };
+            let (number, since) = state.map_or((0, None), |state| (state.number, Some(seconds(state.since))));
+            let mistakes = plane.mistakes.now();
+            let shown = mistakes.get(..MOST_MISTAKES).unwrap_or(&mistakes);
+            let told =
+                json!({"state": number, "since": since, "errors": errors(&mistakes), "diagnostics": shown});
             (StatusCode::OK, "application/json", format!("{told:#}\n"))
         }
         "/metrics" => (StatusCode::OK, "text/plain; version=0.0.4", metrics(plane)),
@@ -83,6 +88,10 @@ fn page(plane: &Plane, method: &Method, path: &str) -> Response<Full<Bytes>> {
     let value = http::HeaderValue::from_static(kind);
     response.headers_mut().insert(http::header::CONTENT_TYPE, value);
     response
+}
+
+fn errors(diagnostics: &[Diagnostic]) -> u64 {
+    diagnostics.iter().filter(|one| one.severity == Severity::Error).count() as u64
 }
 
 /// Seconds since 1970.
@@ -115,12 +124,20 @@ fn metrics(plane: &Plane) -> String {
     let streams = plane.fleet.streams();
     let refused = streams.iter().flat_map(|one| one.kinds.values()).filter(|kind| kind.refusal.is_some());
     let state = plane.state.borrow().as_ref().map_or(0, |state| state.number);
+    let mistakes = errors(&plane.mistakes.now());
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let rows = [
         ("weirctl_xds_streams", "gauge", "Streams that are open", streams.len() as u64),
         ("weirctl_xds_refused_types", "gauge", "Types of open streams last refused", refused.count() as u64),
         ("weirctl_folder_state", "gauge", "Number of the folder's state in force", state),
+        ("weirctl_folder_mistakes", "gauge", "Mistakes that keep a newer state of the folder out", mistakes),
         ("weirctl_xds_streams_total", "counter", "Streams opened", read(&counts.streams)),
+        (
+            "weirctl_xds_streams_refused_total",
+            "counter",
+            "Streams refused by the control plane",
+            read(&counts.refused),
+        ),
         ("weirctl_xds_pushes_total", "counter", "Responses sent", read(&counts.pushes)),
         ("weirctl_xds_resources_total", "counter", "Resources sent", read(&counts.resources)),
         ("weirctl_xds_acks_total", "counter", "Responses taken", read(&counts.acks)),

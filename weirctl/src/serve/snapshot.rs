@@ -2,9 +2,10 @@
 //! restarts of the control plane too, so that a proxy that comes back is sent nothing it has.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use prost::{Message, Name};
-use weir_config::compile::{Compiled, Lacking, Node, NodeIdError, Target, compile};
+use weir_config::compile::{Compiled, Lacking, Node, NodeError, Target, compile};
 use weir_config::world::World;
 use weir_proto::any::name_in_url;
 use weir_proto::envoy::config::core::v3::Node as Told;
@@ -14,6 +15,8 @@ use weir_proto::google::protobuf::{Any, Struct, Value};
 use weir_proto::{Pool, Secrets};
 use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE};
 use xxhash_rust::xxh64::xxh64;
+
+use super::common::Common;
 
 /// Name in the build's metadata by which weir is told from Envoy, whose user agent it bears. It gets what it puts in
 /// force, others what Envoy would.
@@ -29,7 +32,7 @@ pub struct Held {
 }
 
 /// Resources of a type by name.
-pub type Resources = BTreeMap<String, Held>;
+pub type Resources = BTreeMap<String, Arc<Held>>;
 
 /// All that a proxy is to have, by the type's full name.
 #[derive(Debug, Default)]
@@ -37,14 +40,15 @@ pub struct Snapshot(BTreeMap<&'static str, Resources>);
 
 impl Snapshot {
     /// Compiles a world for a proxy. Takes milliseconds: not for a thread that serves.
-    pub fn of(world: &World, proxy: &Proxy, pool: &Pool) -> Snapshot {
+    pub fn of(world: &World, proxy: &Proxy, pool: &Pool, common: &Common) -> Snapshot {
         let Compiled { listeners, routes, clusters, endpoints, .. } =
             compile(world, &proxy.node, proxy.target);
+        let hold = Hold { pool, common };
         Snapshot(BTreeMap::from([
-            (CLUSTER.name, hashed(&clusters, pool, |one| &one.name)),
-            (ENDPOINTS.name, hashed(&endpoints, pool, |one| &one.cluster_name)),
-            (LISTENER.name, hashed(&listeners, pool, |one| &one.name)),
-            (ROUTE.name, hashed(&routes, pool, |one| &one.name)),
+            hold.all(CLUSTER.name, clusters, |one| &one.name),
+            hold.all(ENDPOINTS.name, endpoints, |one| &one.cluster_name),
+            hold.all(LISTENER.name, listeners, |one| &one.name),
+            hold.all(ROUTE.name, routes, |one| &one.name),
         ]))
     }
 
@@ -55,15 +59,30 @@ impl Snapshot {
     }
 }
 
-fn hashed<M: Message + Name>(messages: &[M], pool: &Pool, name: impl Fn(&M) -> &String) -> Resources {
-    let held = messages.iter().map(|message| {
-        let resource = weir_proto::any::pack(message);
-        // As JSON, where the entries of maps have an order: encoded, equal content may be other bytes.
-        let content = pool.any_to_json(&resource, Secrets::Show).to_string();
-        let version = format!("{:016x}", xxh64(content.as_bytes(), 0));
-        (name(message).clone(), Held { version, resource })
-    });
-    held.collect()
+/// What a resource needs to be held.
+struct Hold<'a> {
+    pool: &'a Pool,
+    common: &'a Common,
+}
+
+impl Hold<'_> {
+    fn all<M: Message + Name>(
+        &self,
+        kind: &'static str,
+        messages: Vec<M>,
+        name: impl Fn(&M) -> &String,
+    ) -> (&'static str, Resources) {
+        let held = messages.into_iter().map(|message| {
+            let resource = weir_proto::any::pack(&message);
+            // As JSON, where the entries of maps have an order: encoded, equal content may be other bytes.
+            let content = self.pool.any_to_json(&resource, Secrets::Show).to_string();
+            let version = format!("{:016x}", xxh64(content.as_bytes(), 0));
+            let name = name(&message).clone();
+            let held = self.common.hold(kind, &name, Held { version, resource });
+            (name, held)
+        });
+        (kind, held.collect())
+    }
 }
 
 /// Who a stream belongs to.
@@ -78,13 +97,10 @@ impl Proxy {
     /// The proxy that a node message describes.
     ///
     /// # Errors
-    /// Its id is none.
-    pub fn of(told: &Told) -> Result<Proxy, NodeIdError> {
+    /// Its id is none, or its metadata cannot be understood.
+    pub fn of(told: &Told) -> Result<Proxy, NodeError> {
         let metadata = told.metadata.as_ref().map(object).unwrap_or_default();
-        let mut node = Node::parse(&told.id)?.with_metadata(&metadata);
-        if let Some(map) = metadata.get(PORT_MAP).and_then(serde_json::Value::as_str) {
-            node.listen_port_map.extend(ports(map));
-        }
+        let node = Node::parse(&told.id)?.with_metadata(&metadata)?;
         let target = if is_weir(told) { Target::Weir } else { Target::Envoy(lacking(told)) };
         Ok(Proxy { node, target })
     }
@@ -114,17 +130,6 @@ pub fn agent(told: &Told) -> &str {
     if is_weir(told) { WEIR } else { &told.user_agent_name }
 }
 
-/// Node metadata that maps the port of a listener to the one it is bound to: `80=8080,443=8443`.
-const PORT_MAP: &str = "WEIR_LISTEN_PORT_MAP";
-
-fn ports(map: &str) -> impl Iterator<Item = (u32, u32)> {
-    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0).map(u32::from);
-    map.split(',').filter_map(move |pair| {
-        let (from, to) = pair.split_once('=')?;
-        Some((port(from)?, port(to)?))
-    })
-}
-
 fn object(fields: &Struct) -> serde_json::Map<String, serde_json::Value> {
     fields.fields.iter().map(|(name, value)| (name.clone(), json(value))).collect()
 }
@@ -147,17 +152,18 @@ mod tests {
 
     fn told(id: &str, port_map: &str) -> Told {
         let text = Value { kind: Some(Kind::StringValue(port_map.to_owned())) };
-        let metadata = Struct { fields: [(PORT_MAP.to_owned(), text)].into() };
+        let metadata = Struct { fields: [("WEIR_LISTEN_PORT_MAP".to_owned(), text)].into() };
         Told { id: id.to_owned(), metadata: Some(metadata), ..Told::default() }
     }
 
     #[test]
     fn a_node_says_who_it_is() {
-        let proxy = Proxy::of(&told("sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local", "80=8080,x,9=0"));
+        let proxy = Proxy::of(&told("sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local", "80=8080"));
         let node = proxy.unwrap().node;
         assert_eq!(node.namespace, "shop");
         assert_eq!(node.listen_port_map, BTreeMap::from([(80, 8080)]));
         assert!(Proxy::of(&told("web-1", "")).is_err());
+        assert!(Proxy::of(&told("sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local", "80=x")).is_err());
     }
 
     #[test]
@@ -171,7 +177,8 @@ mod tests {
         };
         let proxy = Proxy::of(&told("sidecar~10.1.1.1~web-1.shop~shop.svc.cluster.local", "")).unwrap();
         let pool = Pool::load().unwrap();
-        let of = |port| Snapshot::of(&world(port), &proxy, &pool);
+        let common = Common::default();
+        let of = |port| Snapshot::of(&world(port), &proxy, &pool, &common);
         let (one, same, other) = (of(80), of(80), of(81));
         // The bytes may differ: maps are encoded in any order.
         let clusters = |snapshot: &Snapshot| -> Vec<String> {

@@ -11,7 +11,6 @@ use weir_xds::{CLUSTER, ENDPOINTS, LISTENER, ROUTE, ResourceType};
 use super::Plane;
 use super::dialect::Dialect;
 use super::fleet::Line;
-use super::folder::State;
 use super::snapshot::{Proxy, Snapshot};
 use super::topic::Topic;
 
@@ -49,34 +48,37 @@ pub async fn serve<D: Dialect>(
         Ok(Some(first)) => first,
         Ok(None) | Err(_) => return,
     };
+    let node = D::node(&first).cloned().unwrap_or_default();
+    let refuse = async |why: String| {
+        plane.fleet.refuses(&peer, &node.id, &why);
+        // The proxy may be gone.
+        let _ = responses.send(Err(Status::invalid_argument(why))).await;
+    };
     let proxy = match D::node(&first).map(Proxy::of) {
         Some(Ok(proxy)) => proxy,
-        Some(Err(error)) => return refuse::<D>(&responses, error.to_string()).await,
-        None => return refuse::<D>(&responses, "the first request names no node".to_owned()).await,
+        Some(Err(error)) => return refuse(error.to_string()).await,
+        None => return refuse("the first request names no node".to_owned()).await,
     };
-    let Some(node) = D::node(&first) else { return };
-    let line = plane.fleet.joins(node, peer, D::NAME);
+    let line = plane.fleet.joins(&node, peer.clone(), D::NAME);
     let mut stream: Stream<D> = Stream {
-        plane,
+        plane: plane.clone(),
         proxy,
         line,
         snapshot: Snapshot::default(),
         topics: BTreeMap::new(),
         warming: Vec::new(),
-        responses,
+        responses: responses.clone(),
     };
     let mut request = Some(first);
     loop {
         if let Some(request) = request.take()
             && let Err(why) = stream.take(request)
         {
-            return refuse::<D>(&stream.responses, why).await;
+            return refuse(why).await;
         }
-        let state = states.borrow_and_update().clone();
-        if let Some(state) = state
-            && !stream.is_at(&state)
-        {
-            stream.move_to(state).await;
+        let state = states.borrow_and_update().as_ref().map(|state| state.number);
+        if state.is_some_and(|state| state != stream.line.state()) {
+            stream.catch_up().await;
         }
         if stream.send().await.is_err() {
             return;
@@ -90,11 +92,6 @@ pub async fn serve<D: Dialect>(
             changed = states.changed() => if changed.is_err() { return },
         }
     }
-}
-
-async fn refuse<D: Dialect>(responses: &Responses<D>, why: String) {
-    // The proxy may be gone.
-    let _ = responses.send(Err(Status::invalid_argument(why))).await;
 }
 
 impl<D: Dialect> Stream<D> {
@@ -114,20 +111,23 @@ impl<D: Dialect> Stream<D> {
         }
     }
 
-    fn is_at(&self, state: &State) -> bool {
-        self.line.state() == state.number
-    }
-
-    /// The folder has another state: what it means for this proxy is compiled beside the thread that serves.
-    async fn move_to(&mut self, state: Arc<State>) {
-        let (proxy, number, pool) = (self.proxy.clone(), state.number, self.plane.pool.clone());
-        let compiled = tokio::task::spawn_blocking(move || Snapshot::of(&state.world, &proxy, &pool)).await;
-        match compiled {
-            Ok(snapshot) => self.snapshot = snapshot,
+    /// The folder has another state: what it means for this proxy is compiled beside the thread that serves. There may
+    /// be a queue; it is the state of its end that counts.
+    async fn catch_up(&mut self) {
+        let (proxy, plane) = (self.proxy.clone(), self.plane.clone());
+        let compiled = tokio::task::spawn_blocking(move || {
+            let state = plane.state.borrow().clone()?;
+            Some((Snapshot::of(&state.world, &proxy, &plane.pool, &plane.common), state.number))
+        });
+        match compiled.await {
+            Ok(Some((snapshot, number))) => {
+                self.snapshot = snapshot;
+                self.line.moves_to(number);
+            }
+            Ok(None) => {}
             // The proxy keeps what it has.
             Err(error) => super::folder::tell(&format!("{}: {error}\n", self.proxy.node.id)),
         }
-        self.line.moves_to(number);
     }
 
     /// Sends what is owed, type by type.
@@ -149,13 +149,13 @@ impl<D: Dialect> Stream<D> {
                 self.warming.drain(..).for_each(|name| topic.forget(&name));
             }
             if let Some(mut one) = D::owed(topic, all, whole) {
-                self.line.sent(&kind, one.resources.len(), all.len());
+                self.line.sent(&kind, one.resources.len(), topic.wanted(all));
                 if kind == CLUSTER.name {
                     self.warming.append(&mut one.renewed);
                 }
                 owed.push(D::response(one, &type_url(&kind)));
             } else if topic.is_content() {
-                self.line.holds(&kind, all.len());
+                self.line.holds(&kind, topic.wanted(all));
             }
         }
         for response in owed {

@@ -1,6 +1,7 @@
 //! One type on one stream: what the proxy wants, what it has, and what it said to what it was sent.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::snapshot::{Held, Resources};
 
@@ -38,7 +39,7 @@ pub struct Topic {
 #[derive(Debug, PartialEq)]
 pub struct Owed<'a> {
     /// Names and resources.
-    pub resources: Vec<(&'a String, &'a Held)>,
+    pub resources: Vec<(&'a String, &'a Arc<Held>)>,
     /// Names of what is gone.
     pub removed: Vec<String>,
     /// Names of what the proxy had in another version.
@@ -103,11 +104,20 @@ impl Topic {
     }
 
     /// Those of some names that the proxy has in another version.
-    fn renewed(&self, now: &[(&String, &Held)]) -> Vec<String> {
-        let other = |(name, held): &&(&String, &Held)| {
+    fn renewed(&self, now: &[(&String, &Arc<Held>)]) -> Vec<String> {
+        let other = |(name, held): &&(&String, &Arc<Held>)| {
             self.has.get(*name).is_some_and(|has| !has.is_empty() && *has != held.version)
         };
         now.iter().filter(other).map(|(name, _)| (*name).clone()).collect()
+    }
+
+    /// How many of all there are the proxy wants.
+    pub fn wanted(&self, all: &Resources) -> usize {
+        if self.wildcard {
+            all.len()
+        } else {
+            self.names.iter().filter(|name| all.contains_key(*name)).count()
+        }
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -136,7 +146,7 @@ impl Topic {
         if self.is_quiet() {
             return None;
         }
-        let lacks = |(name, held): &(&'a String, &'a Held)| {
+        let lacks = |(name, held): &(&'a String, &'a Arc<Held>)| {
             self.wants(name) && self.has.get(*name) != Some(&held.version)
         };
         let resources: Vec<_> = all.iter().filter(lacks).collect();
@@ -166,7 +176,7 @@ impl Topic {
         let wanted: Vec<_> = all.iter().filter(|(name, _)| self.wants(name)).collect();
         let now: BTreeMap<String, String> =
             wanted.iter().map(|(name, held)| ((*name).clone(), held.version.clone())).collect();
-        let changed = |(name, held): &(&'a String, &'a Held)| self.has.get(*name) != Some(&held.version);
+        let changed = |(name, held): &(&'a String, &'a Arc<Held>)| self.has.get(*name) != Some(&held.version);
         let resources: Vec<_> = if whole { wanted } else { wanted.into_iter().filter(changed).collect() };
         let due = if whole { self.asked || now != self.has } else { !resources.is_empty() };
         if !due {
@@ -185,7 +195,7 @@ mod tests {
     use weir_proto::google::protobuf::Any;
 
     fn world(all: &[(&str, &str)]) -> Resources {
-        let held = |version: &str| Held { version: version.to_owned(), resource: Any::default() };
+        let held = |version: &str| Arc::new(Held { version: version.to_owned(), resource: Any::default() });
         all.iter().map(|(name, version)| ((*name).to_owned(), held(version))).collect()
     }
 
@@ -257,5 +267,7 @@ mod tests {
         endpoints.answered("2", None);
         endpoints.forget("a");
         assert_eq!(names(&endpoints.state(&all, false).unwrap()), ["a"]);
+        assert!(endpoints.want(false, set(&["a", "none"])));
+        assert_eq!((endpoints.wanted(&all), clusters.wanted(&all)), (1, 2));
     }
 }

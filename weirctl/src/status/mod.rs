@@ -24,7 +24,7 @@ const BUSIEST: usize = 5;
 #[derive(Debug, Args)]
 pub struct Status {
     /// The proxy's admin address.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000")]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15000", value_parser = admin::address)]
     admin: String,
     /// The report as JSON.
     #[arg(long)]
