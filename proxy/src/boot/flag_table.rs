@@ -1,6 +1,7 @@
 //! The table of flags: Envoy's (spec 6.5) and weir's own.
 
 use super::flags::{Flags, Mode};
+use super::logging;
 use super::values::{duration, level, number, pairs};
 use std::time::Duration;
 
@@ -124,8 +125,9 @@ pub(super) const FLAGS: &[Flag] = &[
         short: None,
         takes: Takes::Value("a:debug,..", |f, v| {
             for part in v.split(',') {
-                let (_, wanted) =
+                let (component, wanted) =
                     part.split_once(':').ok_or_else(|| format!("'{part}' is not component:level"))?;
+                logging::component(component)?;
                 level(wanted)?;
             }
             f.component_log_level = Some(v.into());

@@ -201,7 +201,7 @@ mod tests {
     /// As pilot-agent starts the proxy (recorded).
     #[test]
     fn every_flag_of_envoy_is_known() {
-        let known = "--allow-unknown-fields --allow-unknown-static-fields --base-id 1 --base-id-path f --component-log-level a:info --concurrency 1 --config-path f --config-yaml {} --cpuset-threads --disable-extensions a --disable-hot-restart --drain-strategy gradual --drain-time-s 1 --enable-core-dump --enable-fine-grain-logging --enable-mutex-tracing --file-flush-interval-msec 10000 --file-flush-min-size-kb 64 --ignore-unknown-dynamic-fields --local-address-ip-version v6 --log-format %v --log-format-escaped --log-level warn --log-path f --log-stacktrace-single-entry --mode serve --parent-shutdown-time-s 1 --reject-unknown-dynamic-fields --restart-epoch 0 --service-cluster c --service-node n --service-zone z --skip-deprecated-logs --skip-hot-restart-on-no-parent --skip-hot-restart-parent-stats --socket-mode 0600 --socket-path @p --stats-tag a:b --use-dynamic-base-id --admin-address-path f";
+        let known = "--allow-unknown-fields --allow-unknown-static-fields --base-id 1 --base-id-path f --component-log-level admin:info,misc:error --concurrency 1 --config-path f --config-yaml {} --cpuset-threads --disable-extensions a --disable-hot-restart --drain-strategy gradual --drain-time-s 1 --enable-core-dump --enable-fine-grain-logging --enable-mutex-tracing --file-flush-interval-msec 10000 --file-flush-min-size-kb 64 --ignore-unknown-dynamic-fields --local-address-ip-version v6 --log-format %v --log-format-escaped --log-level warn --log-path f --log-stacktrace-single-entry --mode serve --parent-shutdown-time-s 1 --reject-unknown-dynamic-fields --restart-epoch 0 --service-cluster c --service-node n --service-zone z --skip-deprecated-logs --skip-hot-restart-on-no-parent --skip-hot-restart-parent-stats --socket-mode 0600 --socket-path @p --stats-tag a:b --use-dynamic-base-id --admin-address-path f";
         let flags = parse(known).unwrap();
         assert!(flags.warnings.is_empty(), "{:?}", flags.warnings);
     }
@@ -218,6 +218,7 @@ mod tests {
         for (bad, why) in [
             ("-l loud", "--log-level: 'loud' is not trace, debug, info"),
             ("--component-log-level upstream", "'upstream' is not component:level"),
+            ("--component-log-level nope:debug", "invalid component 'nope'; there are admin"),
             ("--component-log-level upstream:dbg", "'dbg' is not trace"),
             ("--base-id x", "--base-id: 'x' is not a number"),
             ("--local-address-ip-version v5", "'v5' is not v4 or v6"),

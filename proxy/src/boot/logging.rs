@@ -25,6 +25,30 @@ const COMPONENTS: [&str; 13] = [
     "upstream",
 ];
 
+/// The further names that Envoy 1.40 has: `--component-log-level` takes them, for those who start Envoy with them, and they
+/// have no effect.
+const ENVOYS: &str = "a2a ai_protocol_manager alternate_protocols_cache assert aws backtrace basic_auth cache_filter \
+     client compression config conn_handler connection credential_injector decompression dns dubbo \
+     dynamic_modules envoy_bug ext_authz ext_proc file filter forward_proxy geolocation golang grpc \
+     happy_eyeballs hc health_checker http2 hystrix init io ip_tagging json_rpc jwt kafka key_value_store \
+     local_rate_limit lua main matcher mcp misc mongo multi_connection notification oauth2 pool quic \
+     quic_stream rate_limit_quota rbac rds redis rocketmq router runtime secret sse stats stats_sinks tap \
+     testing thrift tracing udp wasm websocket";
+
+/// Whether `--component-log-level` may name a component.
+///
+/// # Errors
+/// Neither we nor Envoy have it.
+pub fn component(name: &str) -> Result<(), String> {
+    if COMPONENTS.contains(&name) || ENVOYS.split(' ').any(|known| known == name) {
+        return Ok(());
+    }
+    let own = COMPONENTS.join(", ");
+    Err(format!(
+        "invalid component '{name}'; there are {own}; Envoy's, such as misc and router, are taken without effect"
+    ))
+}
+
 /// Envoy's level names in tracing's words.
 pub fn level(name: &str) -> Option<&'static str> {
     match name {
