@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::node::{Node, NodeKind};
+use super::node::{Interception, Node, NodeKind};
 use super::policy::Rules;
 use super::registry::{Registry, Resolution, Service};
 use super::scope::{Egress, Scope};
@@ -101,6 +101,13 @@ impl<'w> Context<'w> {
             }
             other => other,
         }
+    }
+
+    /// Whether connections of the node's pod are redirected to the node: then it knows where they were meant to go.
+    pub(crate) fn is_redirected(&self) -> bool {
+        self.node.kind == NodeKind::Sidecar
+            && self.node.interception != Interception::None
+            && self.target.has(Part::Interception)
     }
 
     /// Reports, at a place in the sources.

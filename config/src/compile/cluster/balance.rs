@@ -7,6 +7,7 @@ use super::super::locality::LocalityPolicy;
 use super::super::policy::Policy;
 use super::super::wire;
 use crate::kinds::load_balancer::{ConsistentHash, LoadBalancer, SimpleLb};
+use crate::yaml::Spanned;
 use cluster::cluster::{LbConfig, LbPolicy, SlowStartConfig};
 
 /// Least number of entries of a hash ring when the rule gives none (Istio).
@@ -27,10 +28,11 @@ pub(super) fn apply(built: &mut cluster::Cluster, policy: &Policy<'_>) {
     built.lb_policy = match balancer.simple.as_ref().map(|simple| simple.value) {
         Some(SimpleLb::Random) => LbPolicy::Random,
         Some(SimpleLb::RoundRobin) => LbPolicy::RoundRobin,
-        Some(SimpleLb::Passthrough) => LbPolicy::ClusterProvided,
-        Some(SimpleLb::LeastRequest | SimpleLb::LeastConn | SimpleLb::Unspecified) | None => {
-            LbPolicy::LeastRequest
-        }
+        // Where PASSTHROUGH can be obeyed, the cluster is of another type.
+        Some(
+            SimpleLb::LeastRequest | SimpleLb::LeastConn | SimpleLb::Unspecified | SimpleLb::Passthrough,
+        )
+        | None => LbPolicy::LeastRequest,
     }
     .into();
     let Some(warmup) = slow_start(balancer) else {
@@ -48,9 +50,9 @@ pub(super) fn apply(built: &mut cluster::Cluster, policy: &Policy<'_>) {
 }
 
 /// Whether the rule asks for the address the client wanted.
-pub(super) fn is_passthrough(policy: &Policy<'_>) -> bool {
+pub(super) fn passthrough<'w>(policy: &Policy<'w>) -> Option<&'w Spanned<SimpleLb>> {
     let simple = policy.load_balancer.and_then(|balancer| balancer.simple.as_ref());
-    simple.is_some_and(|simple| simple.value == SimpleLb::Passthrough)
+    simple.filter(|simple| simple.value == SimpleLb::Passthrough)
 }
 
 fn apply_hash(built: &mut cluster::Cluster, hash: &ConsistentHash) {

@@ -8,11 +8,10 @@ use weir_proto::envoy::config::core::v3 as core;
 use weir_proto::envoy::config::endpoint::v3 as endpoint;
 
 use super::super::context::Context;
-use super::super::node::{Interception, NodeKind};
+use super::super::node::NodeKind;
 use super::super::policy::ServiceRule;
 use super::super::protocol::Protocol;
 use super::super::registry::{Address, Port, Service};
-use super::super::target::Part;
 use super::super::wire;
 use super::built_in::inbound_source;
 use super::connections;
@@ -117,7 +116,7 @@ pub(super) fn build(ctx: &Context<'_>) -> Vec<cluster::Cluster> {
 fn one(ctx: &Context<'_>, inbound: &InboundPort<'_>) -> cluster::Cluster {
     warn_of_differences(ctx, inbound);
     let name = inbound_name(inbound.target);
-    let redirected = ctx.node.interception != Interception::None && ctx.target.has(Part::Interception);
+    let redirected = ctx.is_redirected();
     let backend = backend(ctx, inbound, redirected);
     let kind = if backend.is_some() { DiscoveryType::Static } else { DiscoveryType::OriginalDst };
     let mut built = super::base(&name, kind);

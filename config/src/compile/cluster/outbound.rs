@@ -14,10 +14,11 @@ use super::super::locality::LocalityPolicy;
 use super::super::policy::{Policy, ServiceRule};
 use super::super::protocol::Protocol;
 use super::super::registry::{Port, Resolution, Service};
-use super::super::target::Part;
+use super::super::target::{Part, Target};
 use super::super::wire;
 use super::protocol::Upstream;
 use super::{balance, connections};
+use crate::diag::Diagnostic;
 use crate::kinds::destination_rule::{ClientTls, ClientTlsMode, Subset};
 use cluster::cluster::{DiscoveryType, LbPolicy};
 
@@ -75,19 +76,28 @@ impl<'w> One<'_, 'w> {
             Naming::Sni => super::sni_name(port, subset, host),
         };
         let policy = self.rule.effective(port, self.subset);
+        let passes = balance::passthrough(&policy);
         let resolution = match ctx.resolution(self.service) {
-            _ if balance::is_passthrough(&policy) && ctx.target.has(Part::Interception) => {
+            _ if passes.is_some() && (ctx.target == Target::Istiod || ctx.is_redirected()) => {
                 Resolution::Passthrough
             }
             other => other,
         };
+        if let Some(simple) = passes.filter(|_| resolution != Resolution::Passthrough) {
+            let message = format!(
+                "PASSTHROUGH of {host} goes to the address that the client asks for, which is not known without \
+                 interception: LEAST_REQUEST is taken"
+            );
+            let remedy = "choose another `simple`, such as LEAST_REQUEST";
+            ctx.report(Diagnostic::warning("no-interception", message).remedy(remedy), simple.span);
+        }
         let locality = balance::locality(&policy);
         let assignment = self.assignment(ctx, &name, naming, &policy, locality.clone());
         let by_name = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
         if by_name && assignment.endpoints.iter().all(|group| group.lb_endpoints.is_empty()) {
             let message =
                 format!("{host} is found by DNS, and has no name to resolve: {name} does not exist");
-            ctx.report(crate::diag::Diagnostic::warning("no-name-to-resolve", message), self.service.span);
+            ctx.report(Diagnostic::warning("no-name-to-resolve", message), self.service.span);
             return;
         }
         let mut cluster = super::base(&name, kind_of(resolution));
