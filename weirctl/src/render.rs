@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use weir_config::World;
-use weir_config::compile::{Compiled, Node, Target, compile, port_pair};
+use weir_config::compile::{Compiled, Lacking, Node, Target, compile, port_pair};
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
 use weir_config::world::{MeshOptions, read_paths};
 use weir_proto::google::protobuf::Any;
@@ -47,6 +47,8 @@ enum Reader {
     Istiod,
     /// What this release puts in force.
     Weir,
+    /// What `weirctl serve` sends to an Envoy that has Istio's extensions.
+    Envoy,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -75,6 +77,7 @@ impl Render {
         let target = match self.target {
             Reader::Istiod => Target::Istiod,
             Reader::Weir => Target::Weir,
+            Reader::Envoy => Target::Envoy(Lacking::default()),
         };
         let compiled = compile(&world, &node, target);
         let mut diagnostics: Vec<Diagnostic> = read.diagnostics;

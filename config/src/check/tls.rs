@@ -25,10 +25,6 @@ pub(super) fn check(world: &World, _: &Registry<'_>, findings: &mut Findings<'_>
             findings.warning("tls-not-obeyed", tls.span, message, "serve the hosts over HTTP until then");
         }
     }
-    for rule in world.virtual_services.iter().flat_map(|service| &service.spec.tls) {
-        let message = "rules for TLS that passes through are not obeyed yet";
-        findings.warning("tls-not-obeyed", rule.span, message, "route by port under `tcp:` until then");
-    }
     for tls in world.ingresses.iter().flat_map(|ingress| &ingress.spec.tls) {
         let message = "TLS of an Ingress is not obeyed yet: its hosts are served over HTTP alone";
         findings.warning("tls-not-obeyed", tls.span, message, REMEDY);

@@ -26,8 +26,6 @@ pub(crate) enum Part {
     DownstreamTls,
     /// `transport_socket_connect_timeout` of filter chains.
     HandshakeTimeout,
-    /// Choice of the chain by ALPN or SNI, with the listener filters that find them out.
-    ChainsByProtocol,
     /// The listeners 15001 and 15006 that redirected traffic arrives on, and those that it is handed to.
     Interception,
     /// `istio.metadata_exchange`, as HTTP filter, network filter and cluster filter.
@@ -38,41 +36,36 @@ pub(crate) enum Part {
     IstioStats,
     /// `envoy.filters.http.grpc_stats`.
     GrpcStats,
-    /// `tracing` of the connection manager.
-    Tracing,
     /// The request id extension when it is the one that is there anyway.
     RequestIdExtension,
     /// `forward_client_cert_details` and what goes with it.
     ClientCertificates,
     /// The choice of c-ares as resolver.
     CaresResolver,
-    /// PROXY protocol towards the upstream.
-    UpstreamProxyProtocol,
     /// `tunneling_config` of the TCP proxy.
     Tunnelling,
 }
 
-/// What weir's engine does not take yet. Each later feature removes its lines here.
-const NOT_IN_WEIR: &[Part] = &[
-    Part::UpstreamTls,
-    Part::DownstreamTls,
-    Part::HandshakeTimeout,
-    Part::ChainsByProtocol,
-    Part::Interception,
-    Part::PeerMetadata,
-    Part::IstioAlpn,
-    Part::IstioStats,
-    Part::GrpcStats,
-    Part::Tracing,
-    Part::RequestIdExtension,
-    Part::ClientCertificates,
-    Part::CaresResolver,
-    Part::UpstreamProxyProtocol,
-    Part::Tunnelling,
+/// What weir's engine does not obey yet, and how the pages call it. Each later feature removes its lines here.
+const NOT_IN_WEIR: &[(Part, &str)] = &[
+    (Part::UpstreamTls, UPSTREAM_TLS),
+    (Part::DownstreamTls, DOWNSTREAM_TLS),
+    (Part::HandshakeTimeout, "transport_socket_connect_timeout"),
+    (Part::Interception, "listeners of redirected connections"),
+    // It chooses what TLS offers.
+    (Part::IstioAlpn, "istio.alpn"),
+    // Request ids are UUIDs anyway.
+    (Part::RequestIdExtension, "request_id_extension"),
+    (Part::ClientCertificates, "forward_client_cert_details"),
+    (Part::CaresResolver, "typed_dns_resolver_config"),
+    (Part::Tunnelling, "tunneling_config"),
 ];
 
 /// What the compiler says nothing of yet, so that an Envoy that it programs is not sent half of it: the settings of TLS.
-const NOT_MADE: &[Part] = &[Part::UpstreamTls, Part::DownstreamTls];
+const NOT_MADE: &[(Part, &str)] = &[(Part::UpstreamTls, UPSTREAM_TLS), (Part::DownstreamTls, DOWNSTREAM_TLS)];
+
+const UPSTREAM_TLS: &str = "TLS towards services";
+const DOWNSTREAM_TLS: &str = "TLS of listeners";
 
 /// Extensions that not every Envoy has, by the type of their settings. Without one of a part the whole part is left out.
 const EXTENSIONS: [(Part, &str); 7] = [
@@ -93,7 +86,7 @@ impl Lacking {
     }
 
     /// The types of what is lacking.
-    pub fn types(self) -> impl Iterator<Item = &'static str> {
+    fn types(self) -> impl Iterator<Item = &'static str> {
         EXTENSIONS.into_iter().zip(self.0).filter(|(_, lacks)| *lacks).map(|((_, name), _)| name)
     }
 
@@ -107,9 +100,20 @@ impl Target {
     pub(crate) fn has(self, part: Part) -> bool {
         match self {
             Self::Istiod => true,
-            Self::Weir => !NOT_IN_WEIR.contains(&part),
-            Self::Envoy(lacking) => !NOT_MADE.contains(&part) && !lacking.includes(part),
+            Self::Weir => NOT_IN_WEIR.iter().all(|(not, _)| *not != part),
+            Self::Envoy(lacking) => NOT_MADE.iter().all(|(not, _)| *not != part) && !lacking.includes(part),
         }
+    }
+
+    /// What is left out for this reader: extensions by the type of their settings, other parts by a name.
+    #[must_use]
+    pub fn left_out(self) -> Vec<&'static str> {
+        let (parts, lacking) = match self {
+            Self::Istiod => (&[][..], Lacking::default()),
+            Self::Weir => (NOT_IN_WEIR, Lacking::default()),
+            Self::Envoy(lacking) => (NOT_MADE, lacking),
+        };
+        parts.iter().map(|(_, name)| *name).chain(lacking.types()).collect()
     }
 }
 
@@ -126,7 +130,9 @@ mod tests {
         assert_eq!(has(&all), [true; 4]);
         assert_eq!(has(&HashSet::new()), [true; 4], "it does not say");
         assert_eq!(has(&plain), [false, false, false, true]);
-        assert_eq!(Lacking::of(&plain).types().count(), 4);
+        assert_eq!(Target::Envoy(Lacking::of(&plain)).left_out().len(), NOT_MADE.len() + 4);
+        assert!(Target::Istiod.left_out().is_empty());
+        assert!(Target::Weir.left_out().contains(&DOWNSTREAM_TLS));
         assert!(
             !Target::Envoy(Lacking::default()).has(Part::DownstreamTls),
             "no port without the TLS it needs"

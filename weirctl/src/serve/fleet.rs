@@ -55,7 +55,7 @@ pub struct Entry {
     pub peer: String,
     /// Dialect.
     pub dialect: &'static str,
-    /// Types of the extensions that it lacks, and that are left out for it.
+    /// What is left out for it: extensions that it lacks, and what is not made yet.
     pub left_out: Vec<&'static str>,
     /// Since when it is there.
     pub since: SystemTime,

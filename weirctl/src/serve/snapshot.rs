@@ -101,8 +101,7 @@ impl Proxy {
     pub fn of(told: &Told) -> Result<Proxy, NodeError> {
         let metadata = told.metadata.as_ref().map(object).unwrap_or_default();
         let node = Node::parse(&told.id)?.with_metadata(&metadata)?;
-        let target = if is_weir(told) { Target::Weir } else { Target::Envoy(lacking(told)) };
-        Ok(Proxy { node, target })
+        Ok(Proxy { node, target: target(told) })
     }
 }
 
@@ -112,9 +111,13 @@ fn lacking(told: &Told) -> Lacking {
     Lacking::of(&types.map(|url| name_in_url(url)).collect::<HashSet<&str>>())
 }
 
-/// Types of the extensions that are left out for a client, because it does not have them.
+fn target(told: &Told) -> Target {
+    if is_weir(told) { Target::Weir } else { Target::Envoy(lacking(told)) }
+}
+
+/// What is left out for a client: the extensions that it does not have, and what is not made yet.
 pub fn left_out(told: &Told) -> Vec<&'static str> {
-    if is_weir(told) { Vec::new() } else { lacking(told).types().collect() }
+    target(told).left_out()
 }
 
 /// Is it a weir?

@@ -51,8 +51,7 @@ fn chains(ctx: &Context<'_>, servers: &[Server<'_>], listener_name: &str) -> Vec
         let tls = matches!(server.protocol, Protocol::Https | Protocol::Tls);
         let passes =
             matches!(server.mode(), Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough));
-        let needed = if passes { Part::ChainsByProtocol } else { Part::DownstreamTls };
-        if tls && !ctx.target.has(needed) {
+        if tls && !passes && !ctx.target.has(Part::DownstreamTls) {
             let what = format!("TLS on port {} of {}", server.port, server.gateway);
             ctx.not_yet(&what, "the port is not opened for these hosts", server.span);
             continue;

@@ -18,6 +18,7 @@ use super::handed::{self, LOOPBACK, conflict};
 use super::http::{self, Routes, Side};
 use super::{access_log, tcp};
 use crate::diag::Diagnostic;
+use crate::world::host_covers;
 
 /// Port that redirected outbound connections arrive at.
 const OUTBOUND_PORT: u32 = 15001;
@@ -76,11 +77,24 @@ fn one_beside<'w>(
         let (service, port) = members.first()?;
         tcp::to_service(ctx, egress, service, port).chain(ctx)
     };
+    say_what_is_not_told_apart(ctx, egress, &opaque);
     for (service, port) in opaque.iter().skip(usize::from(!by_http)) {
         conflict(ctx, service, port, if by_http { "HTTP services" } else { "another service" });
     }
     built.filter_chains.push(chain);
     Some(built)
+}
+
+fn say_what_is_not_told_apart(ctx: &Context<'_>, egress: &Egress<'_>, members: &[&(&Service, &Port)]) {
+    for (service, _) in members.iter().filter(|(_, port)| shape(ctx, port.protocol) == Shape::Tls) {
+        for from in ctx.rules_of(egress) {
+            if from.hosts.iter().any(|(host, _)| host_covers(host, &service.hostname)) {
+                for rule in from.tls {
+                    ctx.not_yet("tls of a sidecar", "connections go to the service by its port", rule.span);
+                }
+            }
+        }
+    }
 }
 
 fn say_what_is_guessed(ctx: &Context<'_>, members: &[&(&Service, &Port)]) {

@@ -40,7 +40,7 @@ pub(crate) fn shape(ctx: &Context<'_>, protocol: Protocol) -> Shape {
     match protocol {
         protocol if protocol.is_http() => Shape::Http,
         // Without detection a port of undeclared protocol is taken for what most of them are.
-        Protocol::Auto if ctx.target.has(Part::ChainsByProtocol) => Shape::Detected,
+        Protocol::Auto if ctx.target.has(Part::Interception) => Shape::Detected,
         Protocol::Auto => Shape::Http,
         protocol if protocol.is_tls() => Shape::Tls,
         Protocol::Udp => Shape::Skipped,
