@@ -183,7 +183,7 @@ fn place(listener: &Listener) -> String {
 
 /// Places of the listeners for what the pod calls; `*` behind those with a port of their own.
 fn listeners(compiled: &Compiled) -> Vec<String> {
-    let outbound = compiled.listeners.iter().filter(|one| one.name != "virtualOutbound");
+    let outbound = compiled.listeners.iter().filter(|one| !one.name.starts_with("virtual"));
     let shown = outbound.map(|one| {
         let own = one.bind_to_port.as_ref().is_none_or(|bind| bind.value);
         format!("{}{}", place(one), if own { "*" } else { "" })

@@ -63,6 +63,11 @@ fn programmed(fleet: &mut Fleet) -> anyhow::Result<()> {
         let told = all.iter().filter(|proxy| proxy.get(field) == Some(&json!(want))).count();
         anyhow::ensure!(told > 0, "no proxy whose {field} is {want}: {all:?}");
     }
+    for admin in fleet.admins {
+        let stats = || page(admin, "admin", "/stats/prometheus");
+        let counted = |line: &str| line.starts_with("istio_requests_total{") && line.contains("app.test");
+        until("requests are counted as Istio does", || Ok(stats()?.lines().any(counted)))?;
+    }
     anyhow::ensure!(fleet.plane()?.metric("weirctl_xds_nacks_total")? == 0, "something was refused");
     Ok(())
 }

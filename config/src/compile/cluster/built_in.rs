@@ -17,7 +17,7 @@ pub(crate) const BLACK_HOLE: &str = "BlackHoleCluster";
 /// Where a redirected connection wanted to go.
 pub(crate) const PASSTHROUGH: &str = "PassthroughCluster";
 /// The same for connections to the pod.
-const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
+pub(crate) const INBOUND_PASSTHROUGH: &str = "InboundPassthroughCluster";
 /// Address that a sidecar calls its own pod from, so that the redirection rules let it through.
 pub(super) const INBOUND_SOURCE_V4: &str = "127.0.0.6";
 /// The same for a pod with IPv6 alone.

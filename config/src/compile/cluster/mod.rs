@@ -11,8 +11,9 @@ use weir_proto::envoy::config::cluster::v3 as cluster;
 use weir_proto::envoy::config::endpoint::v3 as endpoint;
 use weir_proto::google::protobuf as pb;
 
-pub(crate) use built_in::{BLACK_HOLE, PASSTHROUGH};
+pub(crate) use built_in::{BLACK_HOLE, INBOUND_PASSTHROUGH, PASSTHROUGH};
 pub(crate) use inbound::{InboundPort, inbound_name, inbound_ports};
+pub(crate) use outbound::peer_exchange;
 
 use super::context::Context;
 use super::wire;

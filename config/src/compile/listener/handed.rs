@@ -21,8 +21,6 @@ use crate::diag::Diagnostic;
 pub(super) const LOOPBACK: &str = "127.0.0.1";
 /// Any address.
 const ANY: &str = "0.0.0.0";
-/// ALPN names of plain HTTP, as the HTTP inspector gives them.
-const PLAIN_HTTP: [&str; 2] = ["http/1.1", "h2c"];
 
 /// One listener while it is collected.
 #[derive(Default)]
@@ -140,11 +138,7 @@ fn plain_http(ctx: &Context<'_>, place: &(String, u32), routes: String, told: bo
     let prefix = format!("outbound_{}_{}", place.0, place.1);
     let mut chain =
         super::chain(ctx, vec![http::manager(ctx, Side::Outbound, &prefix, Routes::Named(routes))]);
-    chain.filter_chain_match = told.then(|| listener::FilterChainMatch {
-        transport_protocol: "raw_buffer".to_owned(),
-        application_protocols: PLAIN_HTTP.iter().map(|name| (*name).to_owned()).collect(),
-        ..listener::FilterChainMatch::default()
-    });
+    chain.filter_chain_match = told.then(super::plain_http);
     chain
 }
 

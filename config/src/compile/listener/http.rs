@@ -131,8 +131,8 @@ fn filters(ctx: &Context<'_>, side: Side) -> Vec<hcm::HttpFilter> {
     filters.push(one(CORS, wire::any_empty("envoy.extensions.filters.http.cors.v3.Cors")));
     if ctx.target.has(Part::IstioStats) {
         let config = weir_proto::stats::PluginConfig {
-            // Clients choose the name that a gateway is asked by: it must not become a label.
-            disable_host_header_fallback: side == Side::Gateway,
+            // Clients choose the name that the mesh is asked by: it must not become a label.
+            disable_host_header_fallback: side != Side::Outbound,
             ..Default::default()
         };
         filters.push(one("istio.stats", wire::any(&config)));

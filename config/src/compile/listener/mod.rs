@@ -6,6 +6,7 @@ mod handed;
 mod http;
 mod inbound;
 mod outbound;
+mod redirected;
 mod tcp;
 
 use weir_proto::envoy::config::core::v3 as core;
@@ -86,10 +87,26 @@ fn inspect(listener: &mut listener::Listener) {
             .push(listener_filter("envoy.filters.listener.tls_inspector", wire::any(&config)));
     }
     if plain {
-        listener.listener_filters.push(listener_filter(
-            "envoy.filters.listener.http_inspector",
-            wire::any_empty("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"),
-        ));
+        listener.listener_filters.push(http_inspector());
+    }
+}
+
+fn http_inspector() -> listener::ListenerFilter {
+    listener_filter(
+        "envoy.filters.listener.http_inspector",
+        wire::any_empty("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector"),
+    )
+}
+
+/// ALPN names of plain HTTP, as the HTTP inspector gives them.
+const PLAIN_HTTP: [&str; 2] = ["http/1.1", "h2c"];
+
+/// Connections that the HTTP inspector has found to speak HTTP.
+fn plain_http() -> listener::FilterChainMatch {
+    listener::FilterChainMatch {
+        transport_protocol: "raw_buffer".to_owned(),
+        application_protocols: PLAIN_HTTP.iter().map(|name| (*name).to_owned()).collect(),
+        ..listener::FilterChainMatch::default()
     }
 }
 
