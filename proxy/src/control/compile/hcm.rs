@@ -39,10 +39,7 @@ pub fn connection_manager(
     let stream_error = wkt::flag(&message.stream_error_on_invalid_http_message, false);
     let filters = http_filters::chain(cx, at, "http_filters", &message.http_filters);
     let routes = routes(cx, at, message.route_specifier.as_ref());
-    let inner_strip = matches!(&message.strip_port_mode, Some(inner::StripPortMode::StripAnyHostPort(true)));
-    if inner_strip && message.strip_matching_host_port {
-        at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
-    }
+    let strip_any = strips_any(at, message);
     let router = filters.iter().find_map(|filter| filter.config.downcast_ref::<RouterConfig>());
     let router = router.cloned().unwrap_or_default();
     let timeout = |field: &str, value: &Option<_>, default| wkt::timeout(at, field, value, default);
@@ -84,7 +81,7 @@ pub fn connection_manager(
         merge_slashes: message.merge_slashes,
         escaped_slashes: escaped(at, message.path_with_escaped_slashes_action)?,
         reject_fragment: options::guard(cx, "http_reject_path_with_fragment", true),
-        strip_any_host_port: inner_strip,
+        strip_any_host_port: strip_any,
         strip_matching_host_port: message.strip_matching_host_port,
         strip_trailing_host_dot: message.strip_trailing_host_dot,
         underscores: common.underscores,
@@ -113,6 +110,15 @@ pub fn connection_manager(
         upgrades: options::upgrades(at, &message.upgrade_configs),
         local_replies: local_reply::config(cx, &at.field("local_reply_config"), &message.local_reply_config),
     })
+}
+
+/// Whether any port goes from the host, not only that of the listener.
+fn strips_any(at: &At<'_>, message: &proto::HttpConnectionManager) -> bool {
+    let any = matches!(&message.strip_port_mode, Some(inner::StripPortMode::StripAnyHostPort(true)));
+    if any && message.strip_matching_host_port {
+        at.bad("strip_port_mode", "and strip_matching_host_port may not both be set");
+    }
+    any
 }
 
 /// Bytes that the head of a request may have.
