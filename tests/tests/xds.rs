@@ -235,10 +235,16 @@ fn cold(mode: Mode) -> anyhow::Result<()> {
     bench.shows("cluster_manager.active_clusters", |n| n == 3)?;
     bench.shows("cluster_manager.warming_clusters", |n| n == 0)?;
     bench.answers("/", 200, b"a")?;
-    let hosts = || -> anyhow::Result<bool> { Ok(bench.text("/clusters")?.contains("a::127.0.0.1:")) };
+    // What its hosts have counted is forgotten.
+    let hot = || -> anyhow::Result<bool> {
+        let text = bench.text("/clusters")?;
+        let line =
+            text.lines().find(|line| line.starts_with("a::127.0.0.1:") && line.contains("::rq_total::"));
+        Ok(!line.context("its host is not listed")?.ends_with("::rq_total::0"))
+    };
     let given_back = || {
         let end = Instant::now() + WITHIN;
-        while hosts()? {
+        while hot()? {
             anyhow::ensure!(Instant::now() < end, "it is hot for ever");
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -251,6 +257,14 @@ fn cold(mode: Mode) -> anyhow::Result<()> {
     given_back()?;
     bench.plane.put(&ENDPOINTS, vec![assignment("a", &[backend("b")?])]);
     bench.answers("/", 200, b"b")?;
+    // Its host is told all the same.
+    let told = bench.asks("/clusters?format=json&filter=unused")?;
+    let told = told.pointer("/cluster_statuses/0/host_statuses").and_then(serde_json::Value::as_array);
+    let told = told.context("the hosts of a cold cluster")?;
+    anyhow::ensure!(
+        told.len() == 1 && told[0]["health_status"]["eds_health_status"] == "HEALTHY",
+        "{told:?}"
+    );
     let shown = bench.stats()?;
     let of =
         |name: &str| shown.keys().filter(|key| key.starts_with(&format!("cluster.{name}.upstream_"))).count();

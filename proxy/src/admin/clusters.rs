@@ -24,8 +24,8 @@ fn answer(call: &Call<'_>) -> Reply {
         Ok(filter) => filter,
         Err(error) => return Reply::refused(StatusCode::BAD_REQUEST, format!("Invalid regex: {error}\n")),
     };
-    let mut clusters = call.state.clusters();
-    clusters.retain(|cluster| filter.as_ref().is_none_or(|filter| filter.is_match(&cluster.name)));
+    let wanted = |name: &str| filter.as_ref().is_none_or(|filter| filter.is_match(name));
+    let clusters = call.state.clusters_in_full(&wanted);
     match call.query.value("format") {
         None | Some("text") => {
             let mut out = String::new();

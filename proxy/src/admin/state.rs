@@ -215,8 +215,14 @@ pub trait AdminState: Send + Sync {
     /// Version, flags, node.
     fn server_info(&self) -> ServerInfo;
 
-    /// Every cluster, with what is known of its hosts.
+    /// Every cluster, with the hosts of those that are in use.
     fn clusters(&self) -> Vec<ClusterStatus>;
+
+    /// Those clusters whose names are wanted; the hosts of those that nobody uses, too, with their counters at zero.
+    /// Reads what was pushed for them: for a person's question, not for every scrape.
+    fn clusters_in_full(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ClusterStatus> {
+        self.clusters().into_iter().filter(|cluster| wanted(&cluster.name)).collect()
+    }
 
     /// Every listener that is bound.
     fn listeners(&self) -> Vec<ListenerStatus>;

@@ -1,5 +1,7 @@
 //! The process as the admin interface sees it.
 
+mod cold;
+
 use super::crew::Crew;
 use super::flags::Flags;
 use super::shutdown::Shutdown;
@@ -66,6 +68,19 @@ impl View {
         }
     }
 
+    /// Clusters in force, in the order of their names, with the hosts of those that are in use.
+    fn statuses(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<(Arc<Cluster>, ClusterStatus)> {
+        let snapshot = self.published.load();
+        let own = &self.control.settings().clusters;
+        let one = |cluster: &Arc<Cluster>| {
+            let added_via_api = !own.contains(&*cluster.name);
+            (cluster.clone(), ClusterStatus { added_via_api, ..status(cluster) })
+        };
+        let mut all: Vec<_> = snapshot.clusters.values().filter(|c| wanted(&c.name)).map(one).collect();
+        all.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
+        all
+    }
+
     /// Has every name of the bootstrap been looked up, if only in vain? Requests wait until then.
     fn is_initialized(&self) -> bool {
         if self.initialized.load(Ordering::Relaxed) {
@@ -112,15 +127,14 @@ impl AdminState for View {
     }
 
     fn clusters(&self) -> Vec<ClusterStatus> {
-        let snapshot = self.published.load();
-        let own = &self.control.settings().clusters;
-        let mut all: Vec<ClusterStatus> = snapshot
-            .clusters
-            .values()
-            .map(|cluster| ClusterStatus { added_via_api: !own.contains(&*cluster.name), ..status(cluster) })
-            .collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        all
+        self.statuses(&|_| true).into_iter().map(|(_, status)| status).collect()
+    }
+
+    fn clusters_in_full(&self, wanted: &dyn Fn(&str) -> bool) -> Vec<ClusterStatus> {
+        let mut all = self.statuses(wanted);
+        let mut cold: Vec<_> = all.iter_mut().filter(|(cluster, _)| cluster.live.version() == 0).collect();
+        outside(|| cold::fill(&self.control, &mut cold));
+        all.into_iter().map(|(_, status)| status).collect()
     }
 
     fn listeners(&self) -> Vec<ListenerStatus> {

@@ -8,11 +8,10 @@ use super::compile::{endpoints, route_config};
 use super::gaps::Gaps;
 use super::pending::Pending;
 use super::sockets::Opened;
-use super::state::{State, decode};
+use super::state::State;
 use super::update::Kind;
 use crate::base::Name;
 use crate::base::addr::Address;
-use crate::base::ledger::Sink;
 use crate::live;
 use crate::model::cluster::{Assignment, Cluster, Discovery};
 use crate::model::http::RouteSource;
@@ -365,11 +364,7 @@ impl State {
     /// Endpoints that were pushed, compiled anew: only those of hot clusters are needed, and all are judged when they
     /// come.
     fn assignment(&self, service: &str) -> Assignment {
-        let Some(body) = self.endpoints.body(service) else { return Assignment::default() };
-        let sink = Sink::new();
-        let at = &sink.root("");
-        let compile = |message| endpoints::assignment(at, &message, endpoints::Names::Refuse);
-        decode(at, body).map(compile).unwrap_or_default()
+        self.endpoints.body(service).map(endpoints::judged).unwrap_or_default()
     }
 
     pub(super) fn publish(&mut self) {

@@ -1,6 +1,7 @@
 //! The control thread, and the handle that others hold.
 
 use super::compile::bootstrap::{self, Settings};
+use super::compile::endpoints;
 use super::dump;
 use super::last_good::{LastGood, Shown, StateDir};
 use super::sockets::Bound;
@@ -11,6 +12,7 @@ use super::xds::Streams;
 use crate::base::Name;
 use crate::base::ledger::{CompileError, Sink};
 use crate::live::registry;
+use crate::model::cluster::Assignment;
 use crate::model::snapshot::Published;
 use prost::Message;
 use std::sync::Arc;
@@ -34,6 +36,7 @@ const MUCH: usize = 256 * 1024;
 enum Command {
     Apply(Box<Update>, oneshot::Sender<Vec<Verdict>>),
     Dump(dump::Options, oneshot::Sender<serde_json::Value>),
+    Endpoints(Vec<Name>, oneshot::Sender<Vec<Box<[u8]>>>),
     Bound(oneshot::Sender<Vec<Bound>>),
     StopListening(bool, oneshot::Sender<()>),
     SaveLast(oneshot::Sender<()>),
@@ -45,7 +48,10 @@ impl Command {
         match self {
             Command::Apply(update, _) => update.size(),
             Command::Dump(..) => MUCH,
-            Command::Bound(_) | Command::StopListening(..) | Command::SaveLast(_) => 0,
+            Command::Endpoints(..)
+            | Command::Bound(_)
+            | Command::StopListening(..)
+            | Command::SaveLast(_) => 0,
         }
     }
 }
@@ -216,6 +222,13 @@ impl Control {
         self.ask(|reply| Command::Dump(options, reply)).unwrap_or_default()
     }
 
+    /// The endpoints that were pushed for these services; empty ones where there are none. The control thread is asked
+    /// for their bytes only. For a thread that may block.
+    pub fn assignments_blocking(&self, services: Vec<Name>) -> Vec<Assignment> {
+        let bodies = self.ask(|reply| Command::Endpoints(services, reply)).unwrap_or_default();
+        bodies.iter().map(|body| endpoints::judged(body)).collect()
+    }
+
     /// Every bound address.
     pub async fn bound(&self) -> Vec<Bound> {
         self.ask_async(Command::Bound).await.unwrap_or_default()
@@ -342,6 +355,10 @@ fn obey(state: &mut State, command: Command, bootstrap: &[u8], since: SystemTime
             drop(reply.send(verdicts));
         }
         Command::Dump(options, reply) => drop(reply.send(dump::dump(state, bootstrap, since, &options))),
+        Command::Endpoints(services, reply) => {
+            let body = |service: Name| Box::<[u8]>::from(state.endpoints.body(&service).unwrap_or_default());
+            drop(reply.send(services.into_iter().map(body).collect()));
+        }
         Command::Bound(reply) => drop(reply.send(state.bound())),
         Command::StopListening(inbound_only, reply) => {
             state.stop_listening(inbound_only);

@@ -3,8 +3,9 @@
 use super::address::{self, Target};
 use super::{metadata, wkt};
 use crate::base::Name;
-use crate::base::ledger::At;
+use crate::base::ledger::{At, Sink};
 use crate::model::cluster::{Assignment, Endpoint, EndpointHealth, EndpointTarget, LocalityEndpoints};
+use prost::Message;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use weir_proto::envoy::config::core::v3::{HealthStatus, Locality};
 use weir_proto::envoy::config::endpoint::v3 as proto;
@@ -21,6 +22,14 @@ pub enum Names {
     Refuse,
     /// Names are resolved (STRICT_DNS).
     Resolve,
+}
+
+/// Endpoints that were accepted when they came, from their bytes.
+pub fn judged(body: &[u8]) -> Assignment {
+    let sink = Sink::new();
+    let at = sink.root("");
+    let compile = |message| assignment(&at, &message, Names::Refuse);
+    proto::ClusterLoadAssignment::decode(body).map(compile).unwrap_or_default()
 }
 
 /// All endpoints of a cluster. Priorities are renumbered without gaps.
