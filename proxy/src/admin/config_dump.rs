@@ -49,6 +49,40 @@ const FIELDS: &[(&str, &str, &[&str])] = &[
     ("dynamic_warming_secrets", "SecretsConfigDump.DynamicSecret", &["name"]),
 ];
 
+/// Fields of the dumps that are not repeated.
+const SINGLE: [&str; 3] = ["bootstrap", "last_updated", "version_info"];
+
+/// Has a dump a field of this name, set or not?
+fn has(dump: &Value, field: &str) -> bool {
+    let kind = dump.get("@type").and_then(Value::as_str).unwrap_or_default();
+    let of_kind = |of: &str| of.split('.').next().is_some_and(|of| kind.ends_with(&format!(".{of}")));
+    dump.get(field).is_some() || FIELDS.iter().any(|(name, of, _)| *name == field && of_kind(of))
+}
+
+/// Is there anything behind one of the paths, or only a field that is not set?
+fn fits(value: &Value, path: &[&str]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return true };
+    match value {
+        Value::Array(items) => items.iter().any(|item| fits(item, path)),
+        Value::Object(fields) => fields.get(*first).is_some_and(|field| fits(field, rest)),
+        _ => false,
+    }
+}
+
+/// Drops the dumps that none of the paths fits; none when no dump is left.
+fn masked(dumps: &[Value], paths: &[Vec<&str>]) -> Option<Vec<Value>> {
+    let fit = |dump: &Value| {
+        let one = |path: &Vec<&str>| match &**path {
+            [field] => has(dump, field),
+            path => fits(dump, path),
+        };
+        paths.iter().any(one)
+    };
+    let kept: Vec<Value> =
+        dumps.iter().filter(|dump| fit(dump)).map(|dump| keep_masked(dump, paths)).collect();
+    (!kept.is_empty()).then_some(kept)
+}
+
 /// The name of an element.
 fn name<'a>(element: &'a Value, path: &[&str]) -> &'a str {
     path.iter().try_fold(element, |value, key| value.get(key)).and_then(Value::as_str).unwrap_or_default()
@@ -127,17 +161,34 @@ fn answer(call: &Call<'_>) -> Reply {
     if let Some(names) = &names {
         dumps.iter_mut().for_each(|dump| keep_named(dump, names));
     }
-    if let Some(field) = call.query.value("resource") {
-        match resource(&dumps, field) {
-            Some(elements) => dumps = elements,
-            None => {
-                return Reply::refused(StatusCode::NOT_FOUND, format!("{field} not found in config dump"));
-            }
-        }
+    let mask = call.query.value("mask").filter(|mask| !mask.is_empty());
+    let paths: Option<Vec<Vec<&str>>> =
+        mask.map(|mask| mask.split(',').map(|path| path.split('.').collect()).collect());
+    let Some(field) = call.query.value("resource") else {
+        let kept = match &paths {
+            Some(paths) => masked(&dumps, paths),
+            None => Some(dumps),
+        };
+        return match kept {
+            Some(dumps) => Reply::json(&json!({"configs": dumps})),
+            None => Reply::refused(
+                StatusCode::BAD_REQUEST,
+                format!(
+                    "FieldMask {} could not be successfully applied to any configs.",
+                    mask.unwrap_or_default()
+                ),
+            ),
+        };
+    };
+    if SINGLE.contains(&field) {
+        let text = format!("{field} is not a repeated field. Use ?mask={field} to get only this field");
+        return Reply::refused(StatusCode::BAD_REQUEST, text);
     }
-    if let Some(mask) = call.query.value("mask") {
-        let paths: Vec<Vec<&str>> = mask.split(',').map(|path| path.split('.').collect()).collect();
-        dumps = dumps.iter().map(|dump| keep_masked(dump, &paths)).collect();
+    let Some(mut elements) = resource(&dumps, field) else {
+        return Reply::refused(StatusCode::NOT_FOUND, format!("{field} not found in config dump"));
+    };
+    if let Some(paths) = &paths {
+        elements = elements.iter().map(|element| keep_masked(element, paths)).collect();
     }
-    Reply::json(&json!({"configs": dumps}))
+    Reply::json(&json!({"configs": elements}))
 }

@@ -8,6 +8,7 @@
 //! | `call`, `server`, `state`, `fixed` | one call, the thread, the port to the rest, answers that never change |
 //! | `connections` | which connections stay open, and which give way |
 //! | `stats_query`, `sums`, `tags` | parameters of `/stats`, sums over the workers' cells, names to tags |
+//! | `histograms` | histograms as text and JSON |
 //! | `memory` | what the kernel says of memory |
 
 mod call;
@@ -18,6 +19,7 @@ mod drain_listeners;
 mod fixed;
 mod healthcheck;
 mod help;
+mod histograms;
 mod home;
 mod last_good;
 mod listeners;

@@ -4,11 +4,12 @@
 //! metric family object for each of the hundred thousands of series of a large mesh.
 
 use super::call::{Call, Reply};
+use super::histograms::Buckets;
 use super::stats_query::Wanted;
 use super::tags::{Tagged, Tags};
 use super::{Endpoint, sums};
 use crate::observe::mesh;
-use crate::observe::metrics::histogram::BUCKETS;
+use crate::observe::metrics::histogram::{BUCKETS, QUANTILES};
 use crate::observe::metrics::{HistogramValue, Snapshot};
 use hyper::StatusCode;
 use std::collections::BTreeMap;
@@ -22,6 +23,7 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
         ("usedonly", "Only include stats that have been written by system since restart"),
         ("text_readouts", "Render text_readouts as new gauges with value 0 (increases Prometheus data size)"),
         ("filter", "Regular expression for filtering stats"),
+        ("histogram_buckets", "Histogram bucket display mode; One of (cumulative, summary)"),
         ("type", "Stat types to include.; One of (All, Counters, Histograms, Gauges, TextReadouts)"),
     ],
     answer,
@@ -32,9 +34,23 @@ pub(super) fn answer(call: &Call<'_>) -> Reply {
         Ok(wanted) => wanted,
         Err(error) => return Reply::refused(StatusCode::BAD_REQUEST, error),
     };
+    let refused = |text: &str| Reply::refused(StatusCode::BAD_REQUEST, text);
+    let summaries = match Buckets::parse(&call.query) {
+        Ok(None | Some(Buckets::Cumulative)) => false,
+        Ok(Some(Buckets::Summary)) => true,
+        Ok(Some(Buckets::Disjoint | Buckets::Detailed)) => {
+            return refused("unsupported prometheus histogram bucket mode");
+        }
+        Ok(Some(Buckets::Native)) => {
+            return refused(
+                "unsupported prometheusnative histogram type when not using protobuf exposition format",
+            );
+        }
+        Err(error) => return refused(error),
+    };
     let mut snapshot = sums::snapshot(call);
     wanted.apply(&mut snapshot);
-    Reply::text(render(&snapshot, call.state.tags(), call.query.has("text_readouts")))
+    Reply::text(render(&snapshot, call.state.tags(), call.query.has("text_readouts"), summaries))
 }
 
 /// Series by family, in order.
@@ -91,7 +107,7 @@ fn labels(tagged: &Tagged) -> String {
 }
 
 /// Renders a snapshot: counters, gauges, texts (on request), histograms.
-pub(super) fn render(snapshot: &Snapshot, tags: &Tags, texts: bool) -> String {
+fn render(snapshot: &Snapshot, tags: &Tags, texts: bool, summaries: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     for (family, series) in families(snapshot.counters.iter(), tags) {
@@ -116,12 +132,28 @@ pub(super) fn render(snapshot: &Snapshot, tags: &Tags, texts: bool) -> String {
         }
     }
     for (family, series) in families(snapshot.histograms.iter(), tags) {
-        let _ = writeln!(out, "# TYPE {family} histogram");
+        let _ = writeln!(out, "# TYPE {family} {}", if summaries { "summary" } else { "histogram" });
         for (tagged, value) in series {
-            histogram(&family, &labels(&tagged), value, &mut out);
+            match summaries {
+                true => summary(&family, &labels(&tagged), value, &mut out),
+                false => histogram(&family, &labels(&tagged), value, &mut out),
+            }
         }
     }
     out
+}
+
+/// Quantiles of the last interval.
+fn summary(family: &str, labels: &str, value: &HistogramValue, out: &mut String) {
+    let comma = if labels.is_empty() { "" } else { "," };
+    let last = &value.interval;
+    for percent in QUANTILES {
+        let quantile = (percent * 10.0).round() / 1000.0;
+        let shown = last.quantile(percent).map_or_else(|| "nan".to_owned(), |v| v.to_string());
+        let _ = writeln!(out, "{family}{{{labels}{comma}quantile=\"{quantile}\"}} {shown}");
+    }
+    let _ = writeln!(out, "{family}_sum{{{labels}}} {}", last.sum);
+    let _ = writeln!(out, "{family}_count{{{labels}}} {}", last.count());
 }
 
 fn histogram(family: &str, labels: &str, value: &HistogramValue, out: &mut String) {

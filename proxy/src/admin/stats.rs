@@ -1,10 +1,10 @@
 //! `/stats`
 
 use super::call::{Call, Reply};
+use super::histograms::Buckets;
 use super::stats_query::Wanted;
-use super::{Endpoint, prometheus, sums};
-use crate::observe::metrics::histogram::{BUCKETS, Distribution, QUANTILES};
-use crate::observe::metrics::{HistogramValue, Snapshot};
+use super::{Endpoint, histograms, prometheus, sums};
+use crate::observe::metrics::Snapshot;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -19,22 +19,15 @@ pub(super) const ENDPOINT: Endpoint = Endpoint {
         ("filter", "Regular expression for filtering stats"),
         ("invert_filter", "Invert the filter regex"),
         ("format", "Format to use; One of (text, json, prometheus)"),
+        ("hidden", "Hidden statistics, of which there are none; One of (include, only, exclude)"),
         ("type", "Stat types to include.; One of (All, Counters, Histograms, Gauges, TextReadouts)"),
         (
             "histogram_buckets",
-            "Histogram bucket display mode of the text format; One of (cumulative, disjoint, summary)",
+            "Histogram bucket display mode; One of (cumulative, disjoint, detailed, summary)",
         ),
     ],
     answer,
 };
-
-/// How histograms are written in text.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Buckets {
-    Summary,
-    Cumulative,
-    Disjoint,
-}
 
 fn answer(call: &Call<'_>) -> Reply {
     let refused = |text: &str| Reply::refused(StatusCode::BAD_REQUEST, text);
@@ -42,11 +35,12 @@ fn answer(call: &Call<'_>) -> Reply {
     if format == "prometheus" {
         return prometheus::answer(call);
     }
-    let buckets = match call.query.value("histogram_buckets") {
-        None | Some("" | "summary") => Buckets::Summary,
-        Some("cumulative") => Buckets::Cumulative,
-        Some("disjoint") => Buckets::Disjoint,
-        Some(_) => return refused("usage: /stats?histogram_buckets=(cumulative|disjoint|summary)\n"),
+    let buckets = match Buckets::parse(&call.query) {
+        Ok(Some(Buckets::Native)) => {
+            return refused("Invalid histogram_buckets type for non prometheus stats type");
+        }
+        Ok(buckets) => buckets.unwrap_or(Buckets::Summary),
+        Err(error) => return refused(error),
     };
     let wanted = match Wanted::parse(&call.query) {
         Ok(wanted) => wanted,
@@ -57,9 +51,8 @@ fn answer(call: &Call<'_>) -> Reply {
     }
     let mut snapshot = sums::snapshot(call);
     wanted.apply(&mut snapshot);
-    match (format, buckets) {
-        ("json", Buckets::Summary) => compact(&as_json(&snapshot)),
-        ("json", _) => refused("histogram_buckets is for the text format\n"),
+    match format {
+        "json" => compact(&as_json(&snapshot, buckets)),
         _ => Reply::text(text(&snapshot, buckets)),
     }
 }
@@ -85,70 +78,17 @@ fn text(snapshot: &Snapshot, buckets: Buckets) -> String {
         let _ = writeln!(out, "{name}: {value}");
     }
     for (name, histogram) in &snapshot.histograms {
-        let _ = match buckets {
-            Buckets::Summary => writeln!(out, "{name}: {}", quantiles(histogram)),
-            Buckets::Cumulative => writeln!(out, "{name}: {}", counts(histogram, false)),
-            Buckets::Disjoint => writeln!(out, "{name}: {}", counts(histogram, true)),
-        };
+        let _ = writeln!(out, "{name}:{}", histograms::text(histogram, buckets));
     }
     out
 }
 
-fn shown(value: Option<f64>) -> String {
-    value.map_or_else(|| "nan".to_owned(), |v| v.to_string())
-}
-
-fn quantiles(histogram: &HistogramValue) -> String {
-    if histogram.cumulative.is_empty() {
-        return "No recorded values".into();
-    }
-    let each = QUANTILES.iter().map(|q| {
-        format!(
-            "P{q}({},{})",
-            shown(histogram.interval.quantile(*q)),
-            shown(histogram.cumulative.quantile(*q))
-        )
-    });
-    each.collect::<Vec<_>>().join(" ")
-}
-
-fn counts(histogram: &HistogramValue, disjoint: bool) -> String {
-    if histogram.cumulative.is_empty() {
-        return "No recorded values".into();
-    }
-    let at = |of: &Distribution, i: usize| {
-        let up_to = |i: usize| BUCKETS.get(i).map_or(0, |bound| of.up_to(*bound));
-        let below = if disjoint { i.checked_sub(1).map_or(0, up_to) } else { 0 };
-        up_to(i).saturating_sub(below)
-    };
-    let each = BUCKETS.iter().enumerate().map(|(i, bound)| {
-        format!("B{}({},{})", label(*bound), at(&histogram.interval, i), at(&histogram.cumulative, i))
-    });
-    each.collect::<Vec<_>>().join(" ")
-}
-
-/// Six significant digits, as C's `%g`.
-fn label(bound: f64) -> String {
-    if bound >= 1e6 { format!("{}e+06", bound / 1e6) } else { bound.to_string() }
-}
-
-fn as_json(snapshot: &Snapshot) -> Value {
+fn as_json(snapshot: &Snapshot, buckets: Buckets) -> Value {
     let texts = snapshot.texts.iter().map(|(name, value)| json!({"name": name, "value": value}));
     let numbers = numbers(snapshot).into_iter().map(|(name, value)| json!({"name": name, "value": value}));
     let mut stats: Vec<Value> = texts.chain(numbers).collect();
     if !snapshot.histograms.is_empty() {
-        let computed = snapshot.histograms.iter().map(|(name, histogram)| {
-            let values = QUANTILES.iter().map(|q| {
-                json!({"cumulative": histogram.cumulative.quantile(*q), "interval": histogram.interval.quantile(*q)})
-            });
-            json!({"name": name, "values": values.collect::<Vec<_>>()})
-        });
-        let supported: Vec<Value> =
-            QUANTILES.iter().map(|q| if q.fract() == 0.0 { json!(*q as u64) } else { json!(q) }).collect();
-        stats.push(json!({"histograms": {
-            "supported_quantiles": supported,
-            "computed_quantiles": computed.collect::<Vec<_>>(),
-        }}));
+        stats.push(json!({"histograms": histograms::as_json(snapshot.histograms.iter(), buckets)}));
     }
     json!({"stats": stats})
 }

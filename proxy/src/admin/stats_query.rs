@@ -20,6 +20,8 @@ pub(super) struct Wanted {
     filter: Option<Regex>,
     invert: bool,
     used_only: bool,
+    /// Only hidden ones: there are none.
+    nothing: bool,
     kind: Kind,
 }
 
@@ -36,11 +38,17 @@ impl Wanted {
             Some("TextReadouts") => Kind::Texts,
             Some(_) => return Err("invalid &type= param".into()),
         };
-        Ok(Wanted { filter, invert: query.has("invert_filter"), used_only: query.has("usedonly"), kind })
+        let nothing = match query.value("hidden") {
+            None | Some("" | "include" | "exclude") => false,
+            Some("only") => true,
+            Some(_) => return Err("usage: /stats?hidden=(include|only|exclude)\n\n".into()),
+        };
+        let (invert, used_only) = (query.has("invert_filter"), query.has("usedonly"));
+        Ok(Wanted { filter, invert, used_only, nothing, kind })
     }
 
     fn name(&self, name: &str) -> bool {
-        self.filter.as_ref().is_none_or(|filter| filter.is_match(name) != self.invert)
+        !self.nothing && self.filter.as_ref().is_none_or(|filter| filter.is_match(name) != self.invert)
     }
 
     fn kind(&self, kind: Kind) -> bool {

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+mod histograms;
+
 #[derive(Default)]
 struct Process {
     tags: Tags,
@@ -301,8 +303,29 @@ fn config_dumps() {
     );
     assert_eq!(
         admin.json("/config_dump?mask=static_clusters.cluster.name")["configs"],
-        json!([{"@type": "b"}, {"@type": "c", "static_clusters": [{"cluster": {"name": "a"}}, {"cluster": {"name": "b"}}]}])
+        json!([{"@type": "c", "static_clusters": [{"cluster": {"name": "a"}}, {"cluster": {"name": "b"}}]}])
     );
+    let whole = admin.json("/config_dump");
+    assert_eq!(admin.json("/config_dump?mask="), whole);
+    assert_eq!(
+        admin.json("/config_dump?resource=static_clusters&mask=")["configs"][0]["cluster"]["type"],
+        "STATIC"
+    );
+    assert_eq!(
+        admin.json("/config_dump?mask=bootstrap.node.id,nope"),
+        json!({"configs": [{"@type": "b", "bootstrap": {"node": {"id": "n1"}}}]})
+    );
+    for (query, text) in [
+        ("mask=nope.nope", "FieldMask nope.nope could not be successfully applied to any configs."),
+        ("mask=bootstrap.nope", "FieldMask bootstrap.nope could not be successfully applied to any configs."),
+        (
+            "resource=bootstrap",
+            "bootstrap is not a repeated field. Use ?mask=bootstrap to get only this field",
+        ),
+    ] {
+        let (status, _, body) = admin.call("GET", &format!("/config_dump?{query}"));
+        assert_eq!((status, body.as_str()), (400, text), "{query}");
+    }
     let (status, _, body) = admin.call("GET", "/config_dump?resource=foo");
     assert_eq!((status, body.as_str()), (404, "foo not found in config dump"));
     assert_eq!(admin.call("GET", "/config_dump?name_regex=%5B").0, 400);
@@ -360,7 +383,15 @@ fn statistics() {
         json!({"cumulative": 1.05, "interval": null})
     );
     assert_eq!(found["stats"][1]["histograms"]["supported_quantiles"][7], 99.5);
-    for bad in ["/stats?filter=%5B", "/stats?type=Foo", "/stats?format=html", "/stats?histogram_buckets=x"] {
+    for bad in [
+        "/stats?filter=%5B",
+        "/stats?type=Foo",
+        "/stats?format=html",
+        "/stats?histogram_buckets=x",
+        "/stats?histogram_buckets=prometheusnative",
+        "/stats/prometheus?histogram_buckets=disjoint",
+        "/stats?hidden=x",
+    ] {
         assert_eq!(admin.call("GET", bad).0, 400, "{bad}");
     }
     assert!(admin.get("/stats?filter=server").contains("server.uptime: 11\n"));

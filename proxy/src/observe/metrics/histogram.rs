@@ -163,6 +163,14 @@ impl Distribution {
         self.bins.is_empty()
     }
 
+    /// Lower bound, width and number of values of each bin that has any, in order.
+    pub fn bins(&self) -> impl Iterator<Item = (f64, f64, u64)> {
+        self.bins.iter().map(|(bin, count)| {
+            let (lower, width) = bounds(usize::from(*bin));
+            (lower, width, *count)
+        })
+    }
+
     /// Number of values up to a bound, judged by the lower edge of their bin (as Envoy does: a value of 1 counts for
     /// `le="1"`).
     pub fn up_to(&self, bound: f64) -> u64 {
