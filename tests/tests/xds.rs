@@ -265,6 +265,13 @@ fn cold(mode: Mode) -> anyhow::Result<()> {
         told.len() == 1 && told[0]["health_status"]["eds_health_status"] == "HEALTHY",
         "{told:?}"
     );
+    let dump = bench.asks("/config_dump?resource=dynamic_endpoint_configs&include_eds")?;
+    let dump = dump["configs"].as_array().context("endpoints")?;
+    let unused = dump.iter().find(|one| one["endpoint_config"]["cluster_name"] == "unused");
+    let unused = &unused.context("the endpoints of a cold cluster")?["endpoint_config"];
+    let host = &unused["endpoints"][0]["lb_endpoints"][0];
+    anyhow::ensure!(host["health_status"] == "HEALTHY" && host["load_balancing_weight"] == 1, "{unused}");
+    anyhow::ensure!(unused["policy"]["overprovisioning_factor"] == 140, "{unused}");
     let shown = bench.stats()?;
     let of =
         |name: &str| shown.keys().filter(|key| key.starts_with(&format!("cluster.{name}.upstream_"))).count();

@@ -1,5 +1,6 @@
 //! `/config_dump`: rendered from the bytes that are kept.
 
+use super::endpoints_now::Now;
 use super::state::State;
 use super::store::{Kept, Refused, Table};
 use super::update::Kind;
@@ -114,7 +115,16 @@ pub(super) fn dump(state: &State, bootstrap: &[u8], since: SystemTime, options: 
         }
         configs.push(match section.kind {
             Kind::Cluster => printer.section(section, &state.clusters, waiting),
-            Kind::Endpoints => printer.section(section, &state.endpoints, waiting),
+            Kind::Endpoints => {
+                let mut out = printer.section(section, &state.endpoints, waiting);
+                let now = Now::of(state);
+                for part in [section.fixed, section.dynamic] {
+                    let entries = out.get_mut(part).and_then(Value::as_array_mut);
+                    let told = entries.into_iter().flatten().filter_map(|entry| entry.get_mut(section.field));
+                    told.for_each(|assignment| now.fill(assignment));
+                }
+                out
+            }
             Kind::Listener => printer.section(section, &state.listeners, waiting),
             Kind::Route => printer.section(section, &state.routes, waiting),
             Kind::Extension => printer.section(section, &state.extensions, waiting),

@@ -9,6 +9,7 @@
 //! | [`compile`] | messages to the compiled model |
 //! | [`dns`] | the thread that looks names up |
 //! | `dump` | `/config_dump` |
+//! | `endpoints_now` | endpoints in the dump as they are |
 //! | `force`, `gaps` | what is in force, what waits to be, and for what |
 //! | `interest` | what is wanted by name |
 //! | `last_good` | the state that is kept on disk |
@@ -27,6 +28,7 @@
 pub mod compile;
 pub mod dns;
 mod dump;
+mod endpoints_now;
 mod force;
 mod gaps;
 mod interest;
