@@ -197,15 +197,17 @@ fn over(mesh: &Path) -> Command {
     command
 }
 
-#[test]
-fn the_connections_of_a_removed_listener_are_served_and_asked_to_close() {
-    let folder = Folder::new("removed");
+/// Connections of a listener that stays, and two of one that goes, of which one was never used; with these flags.
+fn removed(name: &str, flags: &[&str]) -> (Folder, Running, [TcpStream; 3]) {
+    let folder = Folder::new(name);
     let mesh = folder.0.join("mesh");
     fs::create_dir(&mesh).expect("a folder");
     let (stays, goes) = (ports::free().expect("a free port"), ports::free().expect("a free port"));
     fs::write(mesh.join("g.yaml"), gateway(&[stays, goes])).expect("a file");
-    let weir = Running::start(over(&mesh), &folder);
-    let (mut kept, mut used, mut unused) = (connect(stays), connect(goes), connect(goes));
+    let mut command = over(&mesh);
+    command.args(flags);
+    let weir = Running::start(command, &folder);
+    let (mut kept, mut used, unused) = (connect(stays), connect(goes), connect(goes));
     for stream in [&mut kept, &mut used] {
         let answer = ask(stream);
         assert!(answer.starts_with("HTTP/1.1 204") && !answer.contains("connection: close"), "{answer}");
@@ -217,12 +219,39 @@ fn the_connections_of_a_removed_listener_are_served_and_asked_to_close() {
         assert!(Instant::now() < end, "the port stays open");
         std::thread::sleep(Duration::from_millis(20));
     }
+    (folder, weir, [kept, used, unused])
+}
+
+#[test]
+fn the_connections_of_a_removed_listener_are_served_and_asked_to_close() {
+    let (_folder, _weir, [mut kept, mut used, mut unused]) =
+        removed("removed", &["--drain-strategy", "immediate"]);
     for stream in [&mut used, &mut unused] {
         let answer = ask(stream);
         assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("connection: close"), "{answer}");
     }
     let answer = ask(&mut kept);
     assert!(answer.starts_with("HTTP/1.1 204") && !answer.contains("connection: close"), "{answer}");
+}
+
+#[test]
+fn the_connections_of_a_removed_listener_do_not_all_leave_at_once() {
+    let (_folder, _weir, connections) = removed("spread", &["--drain-time-s", "1000000"]);
+    for mut stream in connections {
+        for _ in 0..10 {
+            let answer = ask(&mut stream);
+            assert!(answer.starts_with("HTTP/1.1 204") && !answer.contains("connection: close"), "{answer}");
+        }
+    }
+}
+
+#[test]
+fn the_connections_of_a_removed_listener_end_with_the_drain_time() {
+    let (_folder, _weir, [mut kept, used, unused]) = removed("over", &["--drain-time-s", "1"]);
+    for mut stream in [used, unused] {
+        assert_eq!(stream.read(&mut [0]).expect("an orderly end"), 0);
+    }
+    ask(&mut kept);
 }
 
 #[test]

@@ -189,7 +189,8 @@ impl Session {
     pub fn receive(&mut self, response: &Response, now: Instant) -> Option<Incoming> {
         let name = any::name_in_url(&response.type_url);
         let index = self.topics.iter().position(|topic| topic.kind.name == name)?;
-        let topic = self.topics.get_mut(index)?;
+        // An answer would ask for it: one without names for all of it.
+        let topic = self.topics.get_mut(index).filter(|topic| topic.is_asked_for())?;
         topic.heard(&response.nonce);
         let mut reader = Reader {
             incoming: nothing(topic.kind, response.version.clone()),

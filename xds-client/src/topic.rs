@@ -166,6 +166,11 @@ impl Topic {
         self.responses = self.responses.wrapping_add(1);
     }
 
+    /// Was the server asked for anything of this type?
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.told || self.wildcard || !self.wanted.is_empty()
+    }
+
     /// What the server is to be told now: nothing when it knows.
     pub(crate) fn subscribe(&mut self, dialect: Dialect, node: Option<Node>) -> Option<Request> {
         let nothing = match self.told {

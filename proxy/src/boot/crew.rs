@@ -5,11 +5,10 @@ use crate::base::addr::Address;
 use crate::base::clock;
 use crate::control::{Opened, Socket, Workers};
 use crate::http::connection;
-use crate::listen::{Acceptors, accept::Listening};
+use crate::listen::{self, Acceptors, accept::Listening};
 use crate::live;
 use crate::live::permit::Kind;
 use crate::model::snapshot::{Published, Snapshot};
-use crate::tcp;
 use crate::transport::turn;
 use crate::upstream::Worker;
 use std::io;
@@ -123,7 +122,7 @@ async fn work(index: usize, published: Arc<Published>, mut inbox: UnboundedRecei
         match order {
             Order::Publish => {
                 worker.version();
-                tcp::look(|listener| worker.with_snapshot(|s| s.listeners.contains_key(listener)));
+                listen::look(|name| worker.with_snapshot(|s| s.listeners.get(name).map(|l| l.clone() as _)));
             }
             Order::Open(opened) => accept(&acceptors, opened),
             Order::Close(listener, address) => acceptors.close(&listener, &address),
@@ -133,7 +132,7 @@ async fn work(index: usize, published: Arc<Published>, mut inbox: UnboundedRecei
 }
 
 fn accept(acceptors: &Acceptors, opened: Opened) {
-    let Opened { listener, address, socket } = opened;
+    let Opened { listener, address, socket, .. } = opened;
     let socket = match socket {
         Socket::Tcp(socket) => Listening::Tcp(socket),
         Socket::Unix(socket) => Listening::Unix(socket),

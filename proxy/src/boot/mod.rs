@@ -55,7 +55,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
     }
     let signals = shutdown::Signals::catch().context("signals cannot be received")?;
     limits::raise_descriptors();
-    drain::set_time(flags.drain_time);
+    drain::set_time(flags.drain_time, !flags.immediate_drain);
     let workers = flags.concurrency.unwrap_or_else(limits::cpus);
     let published = Arc::new(Published::new());
     let crew = Crew::start(workers, published.clone()).context("the worker threads cannot be started")?;
@@ -80,8 +80,7 @@ pub fn run(flags: Flags) -> anyhow::Result<()> {
         mesh::Mesh::start(dir, &flags, control.clone())?;
     }
     let admin_address = control.settings().admin.clone();
-    let shutdown =
-        shutdown::Shutdown::new(crew.clone(), control.clone(), flags.shutdown_grace, flags.immediate_drain);
+    let shutdown = shutdown::Shutdown::new(crew.clone(), control.clone(), flags.shutdown_grace);
     let view = Arc::new(View::new(control, published, crew, shutdown.clone(), &flags, workers, started));
     // The view owns the control thread's handle: it lives as long as the process, with or without an admin listener.
     let _admin = admin_address.map(|address| serve_admin(&address, view.clone(), &flags)).transpose()?;

@@ -50,23 +50,14 @@ pub struct Shutdown {
     crew: Arc<Crew>,
     control: Control,
     grace: Duration,
-    /// `--drain-strategy immediate`
-    immediate: bool,
     quit: Notify,
     draining: AtomicBool,
 }
 
 impl Shutdown {
     /// With the flags' times.
-    pub fn new(crew: Arc<Crew>, control: Control, grace: Duration, immediate: bool) -> Arc<Shutdown> {
-        Arc::new(Shutdown {
-            crew,
-            control,
-            grace,
-            immediate,
-            quit: Notify::new(),
-            draining: AtomicBool::new(false),
-        })
+    pub fn new(crew: Arc<Crew>, control: Control, grace: Duration) -> Arc<Shutdown> {
+        Arc::new(Shutdown { crew, control, grace, quit: Notify::new(), draining: AtomicBool::new(false) })
     }
 
     /// Is the process on its way out?
@@ -84,7 +75,7 @@ impl Shutdown {
         let mut after = Duration::ZERO;
         if graceful {
             let reach = if inbound_only { Reach::Inbound } else { Reach::All };
-            drain::begin(reach, (!self.immediate).then(drain::time));
+            drain::begin(reach, drain::spread());
             self.crew.drain();
             log::flush_all(LOG_FLUSH);
             if skip_exit {

@@ -43,6 +43,21 @@ pub struct Opened {
     pub address: Address,
     /// The socket.
     pub socket: Socket,
+    /// Its accept queue.
+    backlog: i32,
+}
+
+impl Opened {
+    /// Begins to listen: connections are refused until then. Asked again it changes the queue alone.
+    ///
+    /// # Errors
+    /// Another process has begun to listen there meanwhile.
+    pub(super) fn listen(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket2::SockRef::from(socket).listen(self.backlog),
+            Socket::Unix(socket) => socket2::SockRef::from(socket).listen(self.backlog),
+        }
+    }
 }
 
 /// A listener's bound address.
@@ -71,6 +86,8 @@ struct Entry {
     bound: Address,
     /// One for each worker, or one that all share.
     sockets: Vec<Socket>,
+    /// Accept queue.
+    backlog: i32,
 }
 
 /// Sockets of a listener that are open but not yet in force.
@@ -145,7 +162,8 @@ impl Sockets {
                 return Err((text, None));
             }
             if closed {
-                fresh.push(Entry { bound: key.address.clone(), key: key.clone(), sockets: Vec::new() });
+                let (bound, backlog) = (key.address.clone(), backlog(listener));
+                fresh.push(Entry { bound, key: key.clone(), sockets: Vec::new(), backlog });
                 continue;
             }
             let entry = open(listener, key, workers).map_err(|error| {
@@ -257,7 +275,8 @@ impl Entry {
             let Some(socket) = self.sockets.get(worker).or(self.sockets.first()) else { continue };
             match socket.try_clone() {
                 Ok(socket) => {
-                    let opened = Opened { listener: name.clone(), address: self.bound.clone(), socket };
+                    let (listener, address, backlog) = (name.clone(), self.bound.clone(), self.backlog);
+                    let opened = Opened { listener, address, socket, backlog };
                     copies.push((worker, opened));
                 }
                 Err(error) => {
@@ -272,20 +291,20 @@ impl Entry {
 fn open(listener: &Listener, key: &Key, workers: usize) -> io::Result<Entry> {
     match &key.address {
         Address::Unix(path) => {
-            let socket = open_unix(path, key.mode, backlog(listener))?;
-            Ok(Entry { bound: key.address.clone(), key: key.clone(), sockets: vec![Socket::Unix(socket)] })
+            let sockets = vec![Socket::Unix(open_unix(path, key.mode)?)];
+            Ok(Entry { bound: key.address.clone(), key: key.clone(), sockets, backlog: backlog(listener) })
         }
         Address::Ip(wanted) => {
             let count = if key.reuse_port { workers.max(1) } else { 1 };
             let mut address = *wanted;
             let mut sockets = Vec::with_capacity(count);
             for _ in 0..count {
-                let socket = open_tcp(listener, key, address)?;
+                let socket = open_tcp(key, address)?;
                 // Port 0: the first socket's port is everybody's.
                 address = socket.local_addr()?;
                 sockets.push(Socket::Tcp(socket));
             }
-            Ok(Entry { key: key.clone(), bound: Address::Ip(address), sockets })
+            Ok(Entry { key: key.clone(), bound: Address::Ip(address), sockets, backlog: backlog(listener) })
         }
     }
 }
@@ -294,11 +313,8 @@ fn backlog(listener: &Listener) -> i32 {
     listener.backlog.map_or(BACKLOG, |n| i32::try_from(n).unwrap_or(i32::MAX))
 }
 
-fn open_tcp(
-    listener: &Listener,
-    key: &Key,
-    address: std::net::SocketAddr,
-) -> io::Result<std::net::TcpListener> {
+/// Binds, so that a mistake is told at once; [`Opened::listen`] comes when the listener is in force.
+fn open_tcp(key: &Key, address: std::net::SocketAddr) -> io::Result<std::net::TcpListener> {
     let v6 = address.is_ipv6();
     let domain = if v6 { Domain::IPV6 } else { Domain::IPV4 };
     let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
@@ -321,12 +337,11 @@ fn open_tcp(
         (false, _) => {}
     }
     socket.bind(&SockAddr::from(address))?;
-    socket.listen(backlog(listener))?;
     Ok(socket.into())
 }
 
 /// A socket file that nobody serves is replaced; anything else at the path is left alone.
-fn open_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<UnixListener> {
+fn open_unix(path: &Path, mode: Option<u32>) -> io::Result<UnixListener> {
     let text = path.to_string_lossy();
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let address = match text.strip_prefix('@') {
@@ -344,7 +359,6 @@ fn open_unix(path: &Path, mode: Option<u32>, backlog: i32) -> io::Result<UnixLis
     if let Some(mode) = mode {
         std::fs::set_permissions(path, Permissions::from_mode(mode))?;
     }
-    socket.listen(backlog)?;
     Ok(socket.into())
 }
 

@@ -388,6 +388,11 @@ impl State {
 
     /// Gives sockets to the workers, after the snapshot that explains them is in force.
     fn hand_over(&self, handed: Vec<(usize, Opened)>, closed: Vec<(Name, Address)>) {
+        for (_, opened) in &handed {
+            if let Err(error) = opened.listen() {
+                tracing::error!(listener = %opened.listener, address = %opened.address, %error, "cannot listen");
+            }
+        }
         // Closed first: the same listener may open the same address with other options. No connection is lost by
         // that where a socket is handed on, for its queue is held here.
         for (name, address) in closed {

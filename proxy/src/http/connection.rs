@@ -12,6 +12,7 @@ use crate::codec::message::{DownstreamError, RequestHead};
 use crate::codec::stream::Downstream;
 use crate::failure::{Failure, Flag};
 use crate::live::drain;
+use crate::live::stay::Stay;
 use crate::model::http::{CodecType, ConnectionManager};
 use crate::observe::record::{ConnFacts, Protocol, Record};
 use crate::observe::stats::http as stat;
@@ -49,6 +50,8 @@ pub struct Conn {
     pub buffer_limit: usize,
     /// Repeats the choice of the chain from what it was made by.
     pub present: Rc<dyn Fn() -> Present>,
+    /// How long it may stay.
+    pub stay: Rc<Stay>,
     /// What counts the connection at its listener, until it ends.
     pub hold: Box<dyn std::any::Any>,
 }
@@ -173,14 +176,21 @@ fn spawn_as(conn: Conn, place: Place, h2: bool) {
 }
 
 async fn told_apart(mut conn: Conn, place: Place) {
-    let idle_timeout = conn.manager.idle_timeout;
+    let (idle_timeout, stay) = (conn.manager.idle_timeout, conn.stay.clone());
     let sniffed = drain::unless_unasked(sniff(&mut conn));
-    let sniffed = match idle_timeout {
-        None => sniffed.await,
-        Some(time) => match tokio::time::timeout(time, sniffed).await {
+    let sniffed = async {
+        match idle_timeout {
+            None => Ok(sniffed.await),
+            Some(time) => tokio::time::timeout(time, sniffed).await,
+        }
+    };
+    let sniffed = tokio::select! {
+        biased;
+        sniffed = sniffed => match sniffed {
             Ok(sniffed) => sniffed,
             Err(_) => return place.manager.stats.inc(stat::DOWNSTREAM_CX_IDLE_TIMEOUT),
         },
+        () = poll_fn(|cx| stay.poll_over(cx)) => return,
     };
     if let Some(h2) = sniffed {
         spawn_as(conn, place, h2);
@@ -216,33 +226,41 @@ async fn sniff(conn: &mut Conn) -> bool {
 pub(super) struct Rest {
     pub(super) facts: Rc<ConnFacts>,
     pub(super) buffer_limit: usize,
+    pub(super) stay: Rc<Stay>,
     present: Rc<dyn Fn() -> Present>,
 }
 
 impl Rest {
     fn of(conn: &Conn) -> Rest {
-        Rest { facts: conn.facts.clone(), buffer_limit: conn.buffer_limit, present: conn.present.clone() }
+        Rest {
+            facts: conn.facts.clone(),
+            buffer_limit: conn.buffer_limit,
+            stay: conn.stay.clone(),
+            present: conn.present.clone(),
+        }
     }
 
-    /// Takes the present configuration over; false when the connection is to drain.
-    pub(super) fn refresh(&self, worker: &Worker, version: &mut u64, manager: &mut Rc<ManagerCell>) -> bool {
+    /// Takes the present configuration over. One that has no place any more keeps what it has while it stays.
+    pub(super) fn refresh(&self, worker: &Worker, version: &mut u64, manager: &mut Rc<ManagerCell>) {
         let now = worker.version();
         if now == *version {
-            return true;
+            return;
         }
         *version = now;
-        match (self.present)() {
-            Present::Manager(config) => {
-                if !Arc::ptr_eq(&config, &manager.config) {
-                    *manager = ManagerCell::of(&config);
-                }
-                true
-            }
-            Present::Drain => {
-                manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
-                false
-            }
+        if let Present::Manager(config) = (self.present)()
+            && !Arc::ptr_eq(&config, &manager.config)
+        {
+            *manager = ManagerCell::of(&config);
         }
+    }
+
+    /// Shall the connection close with this response, for a drain of the process or of what it came by?
+    pub(super) fn drains(&self, manager: &ManagerCell) -> bool {
+        let drains = self.stay.should_close() || drain::should_close(self.facts.inbound);
+        if drains {
+            manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
+        }
+        drains
     }
 }
 
@@ -279,9 +297,7 @@ impl Http1 {
                 let idle_since = clock::now();
                 let mut first_byte = None;
                 let next = poll_fn(|cx| this.poll_next(&mut server, cx, idle_since, &mut first_byte)).await;
-                if !this.conn.refresh(&this.worker, &mut this.version, &mut this.manager) {
-                    server.set_close();
-                }
+                this.conn.refresh(&this.worker, &mut this.version, &mut this.manager);
                 match next {
                     Next::Close(by) => return counted.ended(by),
                     Next::Bad(failure) => {
@@ -289,8 +305,14 @@ impl Http1 {
                         return Box::pin(this.goodbye(&mut server, failure, first_byte)).await;
                     }
                     Next::Request(head) => {
-                        let served = Box::pin(this.exchange(&mut server, head));
-                        let after = AssertUnwindSafe(served).catch_unwind().await.unwrap_or_else(|_| {
+                        let stay = this.conn.stay.clone();
+                        let served = AssertUnwindSafe(Box::pin(this.exchange(&mut server, head)));
+                        let served = tokio::select! {
+                            biased;
+                            served = served.catch_unwind() => served,
+                            () = poll_fn(|cx| stay.poll_over(cx)) => Ok(After::Close),
+                        };
+                        let after = served.unwrap_or_else(|_| {
                             this.manager.stats.inc(stat::WEIR_PANICS);
                             After::Close
                         });
@@ -332,7 +354,9 @@ impl Http1 {
         if server.has_input() && first_byte.is_none() {
             *first_byte = Some(clock::now());
         }
-        if first_byte.is_none() && drain::closes_idle(self.served > 0) {
+        if self.conn.stay.poll_over(cx).is_ready()
+            || first_byte.is_none() && drain::closes_idle(self.served > 0)
+        {
             return Poll::Ready(Next::Close(EndedBy::Us));
         }
         let head_by = first_byte.zip(config.request_headers_timeout).map(|(at, t)| at + t);
@@ -360,10 +384,7 @@ impl Http1 {
         if worn {
             self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
         }
-        if drain::should_close(self.conn.facts.inbound) {
-            self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
-            server.set_close();
-        } else if worn {
+        if self.conn.drains(&self.manager) || worn {
             server.set_close();
         }
         let mut record = Box::new(Record::new(self.conn.facts.clone(), clock::now(), clock::wall()));

@@ -83,6 +83,8 @@ pub struct Exchange<'d> {
     pub set_cookies: Vec<Vec<u8>>,
     /// The running filters.
     pub filters: Chain,
+    /// Nobody cut it off.
+    served: bool,
 }
 
 impl<'d> Exchange<'d> {
@@ -120,6 +122,7 @@ impl<'d> Exchange<'d> {
             response_ended: false,
             set_cookies: Vec::new(),
             filters,
+            served: false,
         }
     }
 
@@ -130,6 +133,7 @@ impl<'d> Exchange<'d> {
         if let Err(end) = result {
             self.ended(end);
         }
+        self.served = true;
     }
 
     async fn run(&mut self) -> Result<(), End> {
@@ -475,6 +479,10 @@ impl Drop for Exchange<'_> {
     fn drop(&mut self) {
         let took = clock::now().saturating_duration_since(self.record.start);
         self.record.moments.end = Some(took);
+        if !self.served {
+            self.record.flags.set(Flag::DC);
+            self.record.details = "downstream_local_disconnect".into();
+        }
         self.record.request = std::mem::take(&mut self.request.headers);
         self.record.wire = self.down.wire();
         let stats = &self.manager.stats;

@@ -109,6 +109,9 @@ impl Http2 {
             if connection.is_stuck() {
                 return Poll::Ready(Closed::Protocol);
             }
+            if self.conn.stay.poll_over(cx).is_ready() && !self.abandoned {
+                self.abandon(connection);
+            }
             if self.abandoned && self.going_since.is_some_and(|since| since.elapsed() >= LAST_WORDS) {
                 return Poll::Ready(Closed::Done);
             }
@@ -149,9 +152,7 @@ impl Http2 {
         if let Some(since) = self.going_since {
             let overdue = unused && !self.abandoned && now >= since + config.drain_timeout;
             if overdue {
-                self.abandoned = true;
-                self.going_since = Some(now);
-                connection.abandon();
+                self.abandon(connection);
             }
             return overdue;
         }
@@ -176,21 +177,24 @@ impl Http2 {
         self.going_since = Some(clock::now());
     }
 
+    /// The last words: who has streams still loses them in a moment.
+    fn abandon(&mut self, connection: &mut Connection) {
+        self.abandoned = true;
+        self.going_since = Some(clock::now());
+        connection.abandon();
+    }
+
     fn accept(&mut self, connection: &mut Connection, accepted: Accepted) {
         self.served = self.served.saturating_add(1);
         self.idle_since = None;
-        let present = self.conn.refresh(&self.worker, &mut self.version, &mut self.manager);
+        self.conn.refresh(&self.worker, &mut self.version, &mut self.manager);
         if self.going_since.is_none() {
             let worn =
                 self.manager.config.max_requests_per_connection.is_some_and(|most| self.served >= most);
             if worn {
                 self.manager.stats.inc(stat::DOWNSTREAM_CX_MAX_REQUESTS_REACHED);
             }
-            let draining = drain::should_close(self.conn.facts.inbound);
-            if draining {
-                self.manager.stats.inc(stat::DOWNSTREAM_CX_DRAIN_CLOSE);
-            }
-            if worn || draining || !present {
+            if self.conn.drains(&self.manager) || worn {
                 self.go(connection);
             }
         }

@@ -4,15 +4,17 @@ use super::chain::{self, Inputs};
 use super::http_inspector;
 use super::peek::peek;
 use super::proxy_protocol::{self, Header, Refused, Rules};
+use super::stays::Guest;
 use super::tls_inspector::{self, Hello};
 use crate::base::Name;
 use crate::base::addr::Address;
 use crate::base::clock;
 use crate::failure::{Flag, TLS_NOT_AVAILABLE};
 use crate::http::connection::{self, Present};
+use crate::live::stay::Stay;
 use crate::live::worker::index;
 use crate::live::{drain, limit};
-use crate::model::listener::{Listener, ListenerFilter, Terminal};
+use crate::model::listener::{FilterChain, Listener, ListenerFilter, Terminal};
 use crate::network;
 use crate::observe::metrics::{Cells, Registry};
 use crate::observe::record::{ConnFacts, Record};
@@ -196,24 +198,35 @@ fn chosen(accepted: Accepted, mut seen: Seen, local: Address) {
         return closed(&listener, facts, Flag::NFCF, "", &io, &read);
     }
     network::opened(&chain.filters);
+    let stay = Stay::new();
     match &chain.terminal {
         Terminal::Http(manager) => {
             let name = listener.name.clone();
+            let present: Rc<dyn Fn() -> Present> = Rc::new(move || present(&name, &inputs));
+            let again = present.clone();
+            let choice = Rc::new(move || matches!(again(), Present::Manager(_)));
+            let guest = Guest::enter(&listener.name, listener.clone(), facts.id, &stay, choice);
             connection::spawn(connection::Conn {
                 io,
                 read,
                 facts,
                 manager: manager.clone(),
                 buffer_limit: listener.buffer_limit as usize,
-                present: Rc::new(move || present(&name, &inputs)),
-                hold: Box::new(hold),
+                present,
+                stay,
+                hold: Box::new((hold, guest)),
             });
         }
         Terminal::Tcp(proxy) => {
+            let name = listener.name.clone();
+            let choice = Rc::new(move || {
+                now(&name, &inputs).is_some_and(|chain| matches!(chain.terminal, Terminal::Tcp(_)))
+            });
+            let guest = Guest::enter(&listener.name, listener.clone(), facts.id, &stay, choice);
             let (chain, proxy) = (chain.clone(), proxy.clone());
             tokio::task::spawn_local(async move {
-                let _hold = hold;
-                tcp::serve(io, read, facts, &proxy, &chain.filters).await;
+                let _hold = (hold, guest);
+                tcp::serve(io, read, facts, &proxy, &chain.filters, &stay).await;
             });
         }
     }
@@ -362,10 +375,13 @@ pub fn stats(listener: &Listener) -> Stats {
 }
 
 /// Repeats the choice of the chain on the listener of the present snapshot.
+fn now(listener: &Name, inputs: &Inputs) -> Option<Arc<FilterChain>> {
+    let listener = Worker::current()?.with_snapshot(|s| s.listeners.get(listener).cloned())?;
+    chain::choose(&listener, inputs).filter(|chain| chain.tls.is_none()).cloned()
+}
+
 fn present(listener: &Name, inputs: &Inputs) -> Present {
-    let listener = Worker::current().and_then(|w| w.with_snapshot(|s| s.listeners.get(listener).cloned()));
-    let chain = listener.as_ref().and_then(|l| chain::choose(l, inputs));
-    match chain.filter(|c| c.tls.is_none()).map(|c| &c.terminal) {
+    match now(listener, inputs).as_ref().map(|chain| &chain.terminal) {
         Some(Terminal::Http(manager)) => Present::Manager(manager.clone()),
         Some(Terminal::Tcp(_)) | None => Present::Drain,
     }

@@ -6,6 +6,8 @@ pub mod conn;
 mod http_inspector;
 mod peek;
 mod proxy_protocol;
+mod stays;
 mod tls_inspector;
 
 pub use accept::Acceptors;
+pub use stays::look;

@@ -27,14 +27,32 @@ const FIRST_REQUEST: Duration = Duration::from_secs(1);
 /// `--drain-time-s` in milliseconds.
 static TIME: AtomicU64 = AtomicU64::new(600_000);
 
-/// Sets the time that what is to end is given (`--drain-time-s`).
-pub fn set_time(time: Duration) {
+/// `--drain-strategy gradual`
+static GRADUAL: AtomicBool = AtomicBool::new(true);
+
+/// Sets the time that what is to end is given (`--drain-time-s`), and whether it ends spread over it
+/// (`--drain-strategy`).
+pub fn set_time(time: Duration, gradual: bool) {
+    GRADUAL.store(gradual, Ordering::Relaxed);
     TIME.store(u64::try_from(time.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
 }
 
 /// The time that what is to end is given.
 pub fn time() -> Duration {
     Duration::from_millis(TIME.load(Ordering::Relaxed))
+}
+
+/// The time over which ends are spread; none where all is asked to end at once.
+pub fn spread() -> Option<Duration> {
+    GRADUAL.load(Ordering::Relaxed).then(time)
+}
+
+/// Is it the turn of one of those that are to end since then? With a time, with growing probability over it (Envoy's
+/// `gradual`).
+pub fn is_due(since: Instant, over: Option<Duration>) -> bool {
+    let Some(over) = over.filter(|over| !over.is_zero()) else { return true };
+    let most = u64::try_from(over.as_millis()).unwrap_or(u64::MAX).max(1);
+    u128::from(rng::with(|r| r.below(most))) < since.elapsed().as_millis()
 }
 
 /// The connections that a drain is for.
@@ -127,16 +145,7 @@ impl Drain {
     }
 
     fn closes(&self) -> bool {
-        match self.going_on() {
-            None => false,
-            Some((start, Some(over))) if !over.is_zero() => {
-                let elapsed = start.elapsed().as_millis();
-                let point =
-                    u128::from(rng::with(|r| r.below(u64::try_from(over.as_millis()).unwrap_or(u64::MAX))));
-                point < elapsed
-            }
-            Some(_) => true,
-        }
+        self.going_on().is_some_and(|(since, over)| is_due(since, over))
     }
 }
 

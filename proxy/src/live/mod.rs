@@ -10,6 +10,7 @@ pub mod limit;
 pub mod load;
 pub mod permit;
 pub mod registry;
+pub mod stay;
 pub mod wait;
 pub mod wake;
 pub mod worker;

@@ -1,12 +1,12 @@
 //! The TCP proxy (`envoy.filters.network.tcp_proxy`, spec 4.4): a cluster, a connection, bytes both ways.
 
 mod relay;
-mod retire;
 
 use crate::base::{clock, rng};
 use crate::failure::{Flag, Reset};
 use crate::live::host::Stat;
 use crate::live::permit::Kind;
+use crate::live::stay::Stay;
 use crate::model::cluster::Discovery;
 use crate::model::listener::TcpProxy;
 use crate::model::plugin::PluginConfig;
@@ -19,8 +19,6 @@ use crate::transport::Io;
 use crate::upstream::outlier::{self, Outcome};
 use crate::upstream::{ClusterCell, Worker, lease};
 use relay::{End, relay};
-use retire::Guest;
-pub use retire::look;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -32,13 +30,14 @@ pub async fn serve(
     facts: Rc<ConnFacts>,
     proxy: &Arc<TcpProxy>,
     filters: &[PluginConfig],
+    stay: &Stay,
 ) {
     let Some(worker) = Worker::current() else { return };
     let stats = Registry::global().cells(&stat::SCHEMA, &format!("tcp.{}.", proxy.stat_prefix));
     stats.inc(stat::DOWNSTREAM_CX_TOTAL);
     let mut record = Record::new(facts, clock::now(), clock::wall());
     let mut told = Told::new(filters);
-    session(io, read, proxy, &worker, &stats, &mut record, &mut told).await;
+    session(io, read, proxy, &worker, &stats, &mut record, &mut told, stay).await;
     record.moments.end = Some(clock::now().saturating_duration_since(record.start));
     stats.add(stat::DOWNSTREAM_CX_RX_BYTES_TOTAL, record.bytes_received);
     stats.add(stat::DOWNSTREAM_CX_TX_BYTES_TOTAL, record.bytes_sent);
@@ -66,6 +65,7 @@ async fn session(
     stats: &Cells,
     record: &mut Record,
     told: &mut Told<'_>,
+    stay: &Stay,
 ) {
     let Some(cell) = cluster(proxy).and_then(|name| worker.cluster(name)) else {
         stats.inc(stat::DOWNSTREAM_CX_NO_ROUTE);
@@ -100,8 +100,7 @@ async fn session(
     host.inc(Stat::CxActive);
     record.upstream.local = upstream.local().ok();
     told.tell(Event::Opened, record);
-    let guest = Guest::of(&record.conn.listener, record.conn.id);
-    let end = relay(io, read, upstream, proxy, &guest, record, told).await;
+    let end = relay(io, read, upstream, proxy, stay, record, told).await;
     match end {
         End::Idle => stats.inc(stat::IDLE_TIMEOUT),
         End::TooLong => {

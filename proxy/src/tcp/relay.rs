@@ -1,7 +1,7 @@
 //! Bytes both ways with half-close: what one side sends is written to the other before more is read.
 
-use super::retire::Guest;
 use crate::base::clock::{self, Instant};
+use crate::live::stay::Stay;
 use crate::model::listener::TcpProxy;
 use crate::network::Told;
 use crate::observe::record::Record;
@@ -83,7 +83,7 @@ pub async fn relay(
     read: Vec<u8>,
     mut up: Io,
     proxy: &TcpProxy,
-    guest: &Guest,
+    stay: &Stay,
     record: &mut Record,
     told: &mut Told<'_>,
 ) -> End {
@@ -102,7 +102,7 @@ pub async fn relay(
         if there.shut && back.shut {
             return Poll::Ready(End::Complete);
         }
-        if guest.poll_over(cx).is_ready() {
+        if stay.poll_over(cx).is_ready() {
             return Poll::Ready(End::Retired);
         }
         if moved {

@@ -22,6 +22,11 @@ pub(super) static ROWS: &[Row] = &[
         ],
     ),
     (
+        "what nobody has asked for gets no answer: one without names would ask for all of it",
+        &[Connect, Take(&ENDPOINTS, "1", "a", ""), Want("b")],
+        &["CDS node", "  nobody asked", "EDS names b"],
+    ),
+    (
         "a NACK has the old version and the new nonce",
         &[Connect, Take(&CLUSTER, "1", "a", ""), Get(&CLUSTER, "2", "a b", ""), Judge("b")],
         &[
