@@ -61,6 +61,15 @@ impl Mesh {
         ))
     }
 
+    /// All to the second version, whose answers are marked with a value that is a header's format.
+    pub fn mark(&self, value: &str) -> anyhow::Result<()> {
+        self.replace(&format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: app, namespace: default}}\n\
+             spec:\n  hosts: [\"{HOST}\"]\n  gateways: [edge]\n  http:\n  - headers: {{response: {{set: {{x-mark: '{value}'}}}}}}\n\
+             \x20   route: [{{destination: {{host: app.test, subset: v2}}}}]\n"
+        ))
+    }
+
     /// Makes the routing file one that no reader takes.
     pub fn break_file(&self) -> anyhow::Result<()> {
         self.replace("apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: [unclosed\n")

@@ -99,6 +99,26 @@ fn a_broken_file_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What reads well, and every proxy would refuse with all routes of the port.
+fn what_proxies_refuse_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let state = fleet.plane()?.metric("weirctl_folder_state")?;
+    let nacks = fleet.plane()?.metric("weirctl_xds_nacks_total")?;
+    fleet.mesh.mark("100%")?;
+    let checked = Command::new(weirctl()?).arg("check").arg(fleet.mesh.path()).output()?;
+    let said = String::from_utf8_lossy(&checked.stdout);
+    let told = ["error[refused]: VirtualService default/app", "routes.yaml:8:", "help:"];
+    anyhow::ensure!(checked.status.code() == Some(1), "{}: {said}", checked.status);
+    anyhow::ensure!(told.iter().all(|words| said.contains(words)), "{said}");
+    std::thread::sleep(Duration::from_millis(800));
+    fleet.answer("v1")?;
+    anyhow::ensure!(fleet.plane()?.metric("weirctl_folder_state")? == state, "it is in force");
+    anyhow::ensure!(fleet.plane()?.metric("weirctl_xds_nacks_total")? == nacks, "it was pushed");
+    fleet.mesh.mark("100%%")?;
+    fleet.answer("v2")?;
+    fleet.mesh.weigh(100)?;
+    fleet.answer("v1")
+}
+
 fn the_plane_comes_back(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.plane = None;
     std::thread::sleep(Duration::from_millis(300));
@@ -310,6 +330,9 @@ fn main() -> ExitCode {
             suite.case("two-proxies-are-programmed", || programmed(&mut fleet));
             suite.case("only-changes-are-pushed", || only_changes_are_pushed(&mut fleet));
             suite.case("a-broken-file-changes-nothing", || a_broken_file_changes_nothing(&mut fleet));
+            suite.case("what-proxies-refuse-changes-nothing", || {
+                what_proxies_refuse_changes_nothing(&mut fleet)
+            });
             suite.case("the-plane-comes-back", || the_plane_comes_back(&mut fleet));
             suite.case("status-tells-what-is-in-force", || status_tells_what_is_in_force(&mut fleet));
             suite.case("a-sidecar-limits-what-its-pods-see", || {

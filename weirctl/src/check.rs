@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
+use weir_config::World;
 use weir_config::diag::{Diagnostic, Severity, render_json, render_sarif, render_text, sort};
 use weir_config::world::{MeshOptions, read_paths};
-use weir_config::{World, check};
+use weir_proxy::boot::check_mesh;
 
 /// Arguments of `weirctl check`.
 #[derive(Debug, Args)]
@@ -51,7 +52,7 @@ impl Check {
         let (world, found) = World::read_with(mesh, &read.sources);
         let mut diagnostics: Vec<Diagnostic> = read.diagnostics;
         diagnostics.extend(found);
-        diagnostics.extend(check::check(&world));
+        diagnostics.extend(check_mesh(&world));
         diagnostics.retain(|diagnostic| !self.no_notes || diagnostic.severity != Severity::Note);
         sort(&mut diagnostics);
         let report = match self.format {

@@ -1,10 +1,11 @@
 //! What the compiler has to say: fields that this release does not obey, and what only shows when resources are put
-//! together for a proxy. It is asked for a sidecar of each namespace and a gateway of each selector.
+//! together for a proxy. It is asked for a sidecar of each namespace and a gateway of each selector. What it makes goes
+//! on to a judge, who says what a proxy would refuse.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use crate::compile::{Node, Target, compile};
-use crate::diag::Diagnostic;
+use crate::compile::{Compiled, Node, Target, compile_located};
+use crate::diag::{Diagnostic, Location, Severity};
 use crate::world::World;
 
 /// Most proxies that are compiled for.
@@ -21,17 +22,37 @@ const CHECKED: [&str; 7] = [
     "unknown-value",
 ];
 
-/// The compiler's findings, without those on a line that `known` speaks of.
-pub(super) fn findings(world: &World, known: &[Diagnostic]) -> Vec<Diagnostic> {
+/// Says what a proxy would refuse of what was compiled for it.
+pub type Judge<'j> = dyn FnMut(&Compiled) -> Vec<Diagnostic> + 'j;
+
+/// The compiler's findings, without those on a line that `known` speaks of, and the judge's, without those on resources
+/// that have a mistake anyway.
+pub(super) fn findings(world: &World, known: &[Diagnostic], judge: &mut Judge<'_>) -> Vec<Diagnostic> {
     let lines: HashSet<_> = known.iter().filter_map(line).collect();
-    let mut found = Vec::new();
+    let (mut found, mut refused) = (Vec::new(), Vec::new());
     for node in proxies(world) {
-        found.extend(compile(world, &node, Target::Weir).diagnostics);
+        let compiled = compile_located(world, &node, Target::Weir);
+        refused.extend(judge(&compiled));
+        found.extend(compiled.diagnostics);
     }
     found.retain(|finding| {
         !CHECKED.contains(&finding.code) && line(finding).is_none_or(|line| !lines.contains(&line))
     });
+    let broken = broken(world, known.iter().chain(&found));
+    refused.retain(|finding| {
+        finding.at.as_ref().is_none_or(|at| !broken.iter().any(|resource| resource.encloses(at)))
+    });
+    found.append(&mut refused);
     found
+}
+
+/// The resources with mistakes: what is refused of them may be a consequence.
+fn broken<'d>(world: &World, known: impl Iterator<Item = &'d Diagnostic>) -> Vec<Location> {
+    let errors = known.filter(|finding| finding.severity == Severity::Error);
+    let errors: Vec<&Location> = errors.filter_map(|finding| finding.at.as_ref()).collect();
+    let all = world.metas().filter_map(|meta| Some((meta, world.sources.location(meta.span)?)));
+    let broken = all.filter(|(meta, at)| meta.broken() || errors.iter().any(|error| at.encloses(error)));
+    broken.map(|(_, at)| at).collect()
 }
 
 fn line(finding: &Diagnostic) -> Option<(std::sync::Arc<str>, u32)> {

@@ -29,7 +29,7 @@ mod weights;
 use crate::diag::{self, Diagnostic};
 use crate::world::World;
 
-pub use compiled::MAX_PROXIES;
+pub use compiled::{Judge, MAX_PROXIES};
 pub use findings::Findings;
 pub use registry::{Known, Registry};
 pub use shadow::MAX_COMPARISONS;
@@ -61,13 +61,18 @@ pub static CHECKS: &[Check] = &[
 /// Runs all checks, and the compiler for what only it can tell.
 #[must_use]
 pub fn check(world: &World) -> Vec<Diagnostic> {
+    check_with(world, &mut |_| Vec::new())
+}
+
+/// The same with a judge who is shown what is compiled for each proxy that is looked at.
+pub fn check_with(world: &World, judge: &mut Judge<'_>) -> Vec<Diagnostic> {
     let registry = Registry::new(world);
     let mut findings = Findings::new(&world.sources);
     for (_, check) in CHECKS {
         check(world, &registry, &mut findings);
     }
     let mut diagnostics = findings.into_diagnostics();
-    diagnostics.extend(compiled::findings(world, &diagnostics));
+    diagnostics.extend(compiled::findings(world, &diagnostics, judge));
     diag::sort(&mut diagnostics);
     diagnostics
 }

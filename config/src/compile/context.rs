@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use weir_proto::envoy::config::core::v3::Metadata;
+
 use super::node::{Interception, Node, NodeKind};
+use super::place::{self, Says};
 use super::policy::Rules;
 use super::registry::{Registry, Resolution, Service};
 use super::scope::{Egress, Scope};
@@ -20,6 +23,8 @@ pub(crate) struct Context<'w> {
     pub world: &'w World,
     pub node: &'w Node,
     pub target: Target,
+    /// Are places wanted in the metadata ([`super::place`])?
+    located: bool,
     pub registry: Registry,
     pub rules: Rules<'w>,
     pub virtual_services: VirtualServices<'w>,
@@ -31,7 +36,7 @@ pub(crate) struct Context<'w> {
 }
 
 impl<'w> Context<'w> {
-    pub(crate) fn new(world: &'w World, node: &'w Node, target: Target) -> Self {
+    pub(crate) fn new(world: &'w World, node: &'w Node, target: Target, located: bool) -> Self {
         let mut diagnostics = Vec::new();
         let mut reader = Reader::new(&world.sources, &mut diagnostics);
         let mut registry = Registry::of(world, &mut reader);
@@ -60,6 +65,7 @@ impl<'w> Context<'w> {
             world,
             node,
             target,
+            located,
             scope,
             aliases,
             registry,
@@ -110,6 +116,13 @@ impl<'w> Context<'w> {
             && self.target.has(Part::Interception)
     }
 
+    /// Notes where it was written what a resource, or a part of one, says.
+    pub(crate) fn locate(&self, metadata: &mut Option<Metadata>, what: Says, span: Span) {
+        if self.located {
+            place::note(metadata.get_or_insert_default(), what, span);
+        }
+    }
+
     /// Reports, at a place in the sources.
     pub(crate) fn report(&self, diagnostic: Diagnostic, span: Span) {
         self.diagnostics.borrow_mut().push(diagnostic.at(&self.world.sources, span));
@@ -130,8 +143,9 @@ impl<'w> Context<'w> {
         has
     }
 
-    pub(crate) fn into_diagnostics(self) -> Vec<Diagnostic> {
-        let mut diagnostics = self.diagnostics.into_inner();
+    /// What there is to say so far.
+    pub(crate) fn diagnostics(&self) -> Vec<Diagnostic> {
+        let mut diagnostics = self.diagnostics.borrow().clone();
         crate::diag::sort(&mut diagnostics);
         diagnostics
     }

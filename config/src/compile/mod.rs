@@ -16,6 +16,7 @@ mod ingress;
 mod listener;
 mod locality;
 mod node;
+mod place;
 mod policy;
 mod protocol;
 mod registry;
@@ -33,6 +34,7 @@ use weir_proto::envoy::config::listener::v3::Listener;
 use weir_proto::envoy::config::route::v3::RouteConfiguration;
 
 pub use node::{Interception, Node, NodeError, NodeKind, port_pair};
+pub use place::{Kind, Placed, placed};
 pub use target::{Lacking, Target};
 
 use crate::diag::Diagnostic;
@@ -57,11 +59,20 @@ pub struct Compiled {
 /// Compiles a world for one proxy. The same world, node and target give equal resources in the same order.
 #[must_use]
 pub fn compile(world: &World, node: &Node, target: Target) -> Compiled {
-    let ctx = context::Context::new(world, node, target);
-    let (clusters, endpoints) = cluster::build(&ctx);
-    let routes = route::build(&ctx);
-    let listeners = listener::build(&ctx);
-    Compiled { listeners, routes, clusters, endpoints, diagnostics: ctx.into_diagnostics() }
+    build(&context::Context::new(world, node, target, false))
+}
+
+/// The same with metadata that [`placed`] finds the sources by: to judge, not to be put in force.
+#[must_use]
+pub fn compile_located(world: &World, node: &Node, target: Target) -> Compiled {
+    build(&context::Context::new(world, node, target, true))
+}
+
+fn build(ctx: &context::Context<'_>) -> Compiled {
+    let (clusters, endpoints) = cluster::build(ctx);
+    let routes = route::build(ctx);
+    let listeners = listener::build(ctx);
+    Compiled { listeners, routes, clusters, endpoints, diagnostics: ctx.diagnostics() }
 }
 
 /// Age of a resource, then its name: of two that conflict the first in this order wins. Those whose age is not

@@ -13,6 +13,7 @@ use crate::kinds::destination_rule::{
 };
 use crate::kinds::load_balancer::LoadBalancer;
 use crate::world::{World, host_covers, is_wildcard, resolve_host};
+use crate::yaml::Span;
 
 /// One DestinationRule.
 struct Rule<'w> {
@@ -119,6 +120,12 @@ impl<'w> ServiceRule<'w> {
             &meta.namespace,
             &meta.name.value,
         ))
+    }
+
+    /// Where the policy was written that is in force for a subset, or for all.
+    pub(crate) fn span(&self, subset: Option<&Subset>) -> Option<Span> {
+        let own = subset.and_then(|subset| subset.traffic_policy.as_ref());
+        own.or(self.policy).map(|policy| policy.span).or(self.meta.map(|meta| meta.name.span))
     }
 
     pub(crate) fn subset(&self, name: &str) -> Option<&'w Subset> {

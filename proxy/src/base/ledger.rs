@@ -22,6 +22,17 @@ pub struct CompileError {
     pub remedy: Option<String>,
 }
 
+impl CompileError {
+    /// Is it refused because this release does not have it? Every message that says so names the release.
+    #[must_use]
+    pub fn is_lacking(&self) -> bool {
+        self.message.contains(RELEASE)
+    }
+}
+
+/// What messages about what weir lacks call it.
+const RELEASE: &str = "this release";
+
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.path.as_str() {
@@ -177,7 +188,7 @@ impl<'a> At<'a> {
 
     /// Refuses what stands here.
     pub fn unsupported(&self, what: &str) {
-        self.error_with(format!("{what} is not supported by this release"), "remove it");
+        self.error_with(format!("{what} is not supported by {RELEASE}"), "remove it");
     }
 
     /// A field is accepted, and not obeyed yet: it is named when the process starts.

@@ -2,13 +2,11 @@
 //! would push, and again whenever a file changes. A folder with a mistake leaves the last good state in force.
 
 use super::flags::Flags;
-use crate::base::Name;
-use crate::control::{Change, Control, Judge, Resource, Update, Verdict};
+use super::trial::{Names, Trial, update};
+use crate::control::{Control, Judge, Verdict};
 use anyhow::{Context, bail};
-use prost::Message;
-use std::collections::HashSet;
 use std::path::PathBuf;
-use weir_config::compile::{Compiled, Node, Target, compile};
+use weir_config::compile::{Compiled, Node, Target, compile, compile_located};
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
 use weir_config::world::{MeshOptions, Read, Watch, World, read_paths};
 
@@ -39,7 +37,7 @@ impl Folder {
     }
 
     /// What the files mean, and everything that is to be said of them.
-    fn compile(&self, read: &Read) -> (Compiled, Vec<Diagnostic>) {
+    fn compile(&self, read: &Read) -> (World, Compiled, Vec<Diagnostic>) {
         let (world, found) = World::read_with(self.options.clone(), &read.sources);
         let compiled = compile(&world, &self.node, Target::Weir);
         let mut all = read.diagnostics.clone();
@@ -48,7 +46,7 @@ impl Folder {
         all.extend(compiled.diagnostics.iter().cloned());
         sort(&mut all);
         all.dedup();
-        (compiled, all)
+        (world, compiled, all)
     }
 }
 
@@ -56,21 +54,22 @@ impl Folder {
 ///
 /// # Errors
 /// Every mistake.
-pub fn judge(dir: &str, flags: &Flags, mut judge: Judge) -> anyhow::Result<String> {
+pub fn judge(dir: &str, flags: &Flags, judge: Judge) -> anyhow::Result<String> {
     let folder = Folder::new(dir, flags)?;
-    let (compiled, all) = folder.compile(&read_paths(&[&folder.path]));
-    if has_errors(&all) {
-        bail!("{dir}: mistakes\n{}", render_text(&all));
+    let (world, _, mut all) = folder.compile(&read_paths(&[&folder.path]));
+    let mut wrong = has_errors(&all);
+    if !wrong {
+        let located = compile_located(&world, &folder.node, Target::Weir);
+        let refused = Trial::before(judge).findings(&world, &located);
+        wrong = !refused.is_empty();
+        all.extend(refused);
+        sort(&mut all);
     }
-    let refused = refusals(&judge.apply(update(&compiled, &mut Names::default(), 1)));
-    if !refused.is_empty() {
-        bail!("{}", refused.join("\n"));
+    if wrong {
+        bail!("{dir}: mistakes\n{}", render_text(&all));
     }
     Ok(if all.is_empty() { String::new() } else { render_text(&all) })
 }
-
-/// Names in force of each type.
-type Names = [HashSet<Name>; 4];
 
 /// The folder, and what is in force of it.
 pub struct Mesh {
@@ -133,7 +132,7 @@ impl Mesh {
             return;
         }
         let dir = self.folder.path.display();
-        let (compiled, all) = self.folder.compile(&read);
+        let (_, compiled, all) = self.folder.compile(&read);
         if !same {
             self.version = self.version.saturating_add(1);
             self.read = Some(read);
@@ -174,31 +173,4 @@ fn refusals(verdicts: &[Verdict]) -> Vec<String> {
         Some(format!("{} {} refused: {text}", verdict.kind, verdict.name))
     });
     refused.collect()
-}
-
-/// Everything compiled, and the removal of what is gone since the last time.
-fn update(compiled: &Compiled, in_force: &mut Names, version: u64) -> Update {
-    let [clusters, endpoints, listeners, routes] = in_force;
-    Update {
-        version: version.to_string().into(),
-        sent: None,
-        later: false,
-        clusters: change(clusters, compiled.clusters.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
-        endpoints: change(
-            endpoints,
-            compiled.endpoints.iter().map(|m| (m.cluster_name.as_str(), m.encode_to_vec())),
-        ),
-        listeners: change(listeners, compiled.listeners.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
-        routes: change(routes, compiled.routes.iter().map(|m| (m.name.as_str(), m.encode_to_vec()))),
-        ..Update::default()
-    }
-}
-
-/// What is new and what is gone of one type.
-fn change<'a>(in_force: &mut HashSet<Name>, now: impl Iterator<Item = (&'a str, Vec<u8>)>) -> Change {
-    let added: Vec<Resource> = now.map(|(name, body)| Resource::new(name, body)).collect();
-    let names: HashSet<Name> = added.iter().map(|resource| resource.name.clone()).collect();
-    let removed = in_force.difference(&names).cloned().collect();
-    *in_force = names;
-    Change { added, removed, ..Change::default() }
 }

@@ -9,6 +9,7 @@ mod logging;
 mod mesh;
 mod options;
 mod shutdown;
+mod trial;
 mod values;
 mod view;
 
@@ -29,6 +30,7 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::sync::Arc;
 use std::time::Instant;
+pub use trial::check_mesh;
 use view::View;
 
 /// What `--version` prints.

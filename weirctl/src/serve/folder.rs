@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use weir_config::World;
 use weir_config::diag::{Diagnostic, has_errors, render_text, sort};
 use weir_config::world::{MeshOptions, Read, Watch, read_paths};
+use weir_proxy::boot::check_mesh;
 
 /// A state of the folder.
 #[derive(Debug)]
@@ -95,7 +96,7 @@ impl Folder {
         }
         let (world, mut all) = World::read_with(self.options.clone(), &read.sources);
         all.extend(read.diagnostics.iter().cloned());
-        all.extend(weir_config::check::check(&world));
+        all.extend(check_mesh(&world));
         sort(&mut all);
         all.dedup();
         self.last = Some(read);

@@ -9,6 +9,7 @@ use weir_proto::envoy::config::endpoint::v3 as endpoint;
 
 use super::super::context::Context;
 use super::super::node::NodeKind;
+use super::super::place::Says;
 use super::super::policy::ServiceRule;
 use super::super::protocol::Protocol;
 use super::super::registry::{Address, Port, Service};
@@ -18,6 +19,7 @@ use super::connections;
 use super::protocol::Upstream;
 use crate::diag::Diagnostic;
 use crate::kinds::sidecar::{DefaultEndpoint, IngressListener};
+use crate::yaml::Span;
 use cluster::cluster::{DiscoveryType, LbPolicy};
 
 /// How long the host entry of an inbound connection is kept: for ever (the longest duration of istiod's clock).
@@ -38,6 +40,14 @@ pub(crate) struct InboundPort<'a> {
     pub services: Vec<(&'a Service, &'a Port)>,
     /// What the Sidecar says of it, if it declares the ports of the pod.
     pub ingress: Option<&'a IngressListener>,
+}
+
+impl InboundPort<'_> {
+    /// Where it was declared.
+    pub(crate) fn span(&self) -> Option<Span> {
+        let service = self.services.first().map(|(service, _)| service.span);
+        self.ingress.map(|ingress| ingress.span).or(service)
+    }
 }
 
 /// `inbound|PORT||`.
@@ -128,6 +138,12 @@ fn one(ctx: &Context<'_>, inbound: &InboundPort<'_>) -> cluster::Cluster {
     let speaks = Upstream::of(ctx, inbound.protocol, &policy, false);
     connections::apply_pool(&mut built, &policy, speaks, None);
     built.metadata = metadata(inbound, &rule);
+    if let Some(span) = inbound.span() {
+        ctx.locate(&mut built.metadata, Says::Service, span);
+    }
+    if let Some(span) = rule.span(None).filter(|_| inbound.ingress.is_none()) {
+        ctx.locate(&mut built.metadata, Says::Rule, span);
+    }
     // Connections to the loopback address are not redirected again.
     let loopback = matches!(&backend, Some(backend) if backend.loopback);
     if redirected && !loopback {

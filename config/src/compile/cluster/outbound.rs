@@ -11,6 +11,7 @@ use super::super::context::Context;
 use super::super::endpoints::{self, Selection};
 use super::super::gateways;
 use super::super::locality::LocalityPolicy;
+use super::super::place::Says;
 use super::super::policy::{Policy, ServiceRule};
 use super::super::protocol::Protocol;
 use super::super::registry::{Port, Resolution, Service};
@@ -179,6 +180,10 @@ impl<'w> One<'_, 'w> {
         }
         cluster.filters.extend(peer_metadata_filter(ctx));
         cluster.metadata = Some(self.metadata(policy));
+        ctx.locate(&mut cluster.metadata, Says::Service, self.service.span);
+        if let Some(span) = self.rule.span(self.subset) {
+            ctx.locate(&mut cluster.metadata, Says::Rule, span);
+        }
     }
 
     /// The HTTP options that go with TLS that is not the mesh's own: the name to ask for follows the request

@@ -7,6 +7,7 @@ use super::super::cluster::sni_name;
 use super::super::context::Context;
 use super::super::gateways;
 use super::super::host;
+use super::super::place::Says;
 use super::super::server::{Protocol, Server};
 use super::super::target::Part;
 use super::super::virtual_service::gateway_names;
@@ -40,6 +41,9 @@ pub(super) fn build(ctx: &Context<'_>) -> Vec<listener::Listener> {
         built.access_log = access_log::of_listener(ctx);
         built.max_connections_to_accept_per_socket_event = Some(wire::u32v(1));
         super::inspect(&mut built);
+        if let Some(server) = servers.first() {
+            ctx.locate(&mut built.metadata, Says::Rule, server.span);
+        }
         listeners.push(built);
     }
     listeners

@@ -8,6 +8,7 @@ use weir_proto::google::protobuf as pb;
 
 use super::super::cluster::{InboundPort, inbound_name, inbound_ports, peer_exchange};
 use super::super::context::Context;
+use super::super::place::Says;
 use super::super::protocol::Protocol;
 use super::super::route::{RESET_BEFORE_REQUEST, Shape, shape};
 use super::super::target::Part;
@@ -59,6 +60,9 @@ fn one(ctx: &Context<'_>, ip: &str, inbound: &InboundPort<'_>) -> Option<listene
         }
         Shape::Tls | Shape::Tcp => built.filter_chains.push(super::chain(ctx, way.opaque(ctx))),
         Shape::Skipped => return None,
+    }
+    if let Some(span) = inbound.span() {
+        ctx.locate(&mut built.metadata, Says::Rule, span);
     }
     Some(built)
 }

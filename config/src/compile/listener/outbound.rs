@@ -8,6 +8,7 @@ use weir_proto::envoy::config::listener::v3 as listener;
 use super::super::cluster::BLACK_HOLE;
 use super::super::context::Context;
 use super::super::node::Interception;
+use super::super::place::Says;
 use super::super::protocol::Protocol;
 use super::super::registry::{Port, Service};
 use super::super::route::{Shape, shape};
@@ -82,6 +83,9 @@ fn one_beside<'w>(
         conflict(ctx, service, port, if by_http { "HTTP services" } else { "another service" });
     }
     built.filter_chains.push(chain);
+    if let Some((service, _)) = members.first() {
+        ctx.locate(&mut built.metadata, Says::Rule, service.span);
+    }
     Some(built)
 }
 

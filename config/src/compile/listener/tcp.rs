@@ -8,6 +8,7 @@ use weir_proto::google::protobuf as pb;
 
 use super::super::cluster::{BLACK_HOLE, outbound_name};
 use super::super::context::Context;
+use super::super::place::Says;
 use super::super::policy::Policy;
 use super::super::registry::{Port, Service};
 use super::super::route::source_applies;
@@ -70,14 +71,19 @@ pub(super) fn to_service<'w>(ctx: &Context<'w>, egress: &Egress<'w>, service: &S
         }
     }
     let cluster = outbound_name(port.number, "", &service.hostname);
-    let policy = ctx.rules.of_service(service, ctx.node).effective(port.number, None);
+    let rule = ctx.rules.of_service(service, ctx.node);
+    let policy = rule.effective(port.number, None);
     let mut config = proxy::TcpProxy {
         stat_prefix: cluster.clone(),
         cluster_specifier: Some(ClusterSpecifier::Cluster(cluster)),
         ..proxy::TcpProxy::default()
     };
     apply_policy(ctx, &mut config, &policy);
-    Way { metadata: None, filters: filters(ctx, config) }
+    let mut metadata = None;
+    if let Some(span) = rule.span(None) {
+        ctx.locate(&mut metadata, Says::Rule, span);
+    }
+    Way { metadata, filters: filters(ctx, config) }
 }
 
 /// Where TCP rules are looked at.
@@ -164,7 +170,9 @@ pub(super) fn by_rule(
         }
     }
     let fields = [("config", wire::text(&from.path()))].into();
-    Some(Way { metadata: Some(wire::istio_metadata(fields)), filters: filters(ctx, config) })
+    let mut metadata = Some(wire::istio_metadata(fields));
+    ctx.locate(&mut metadata, Says::Rule, span);
+    Some(Way { metadata, filters: filters(ctx, config) })
 }
 
 fn cluster(

@@ -15,6 +15,7 @@ use super::{hash, retry};
 use crate::diag::Diagnostic;
 use crate::kinds::destination::Destination;
 use crate::kinds::http_route::{HttpRoute, HttpRouteDestination, Percent};
+use crate::kinds::load_balancer::ConsistentHash;
 use route::route_action::{ClusterSpecifier, HashPolicy, HostRewriteSpecifier, RequestMirrorPolicy};
 
 /// Forwarding. Header changes of a single destination are added to `changes`.
@@ -130,11 +131,16 @@ pub(super) fn cluster(ctx: &Context<'_>, to: &Destination, rule: &Rule, place: &
 }
 
 fn hash_policy(ctx: &Context<'_>, to: &Destination, rule: &Rule) -> Option<HashPolicy> {
+    hash(ctx, to, rule).and_then(hash::of_policy)
+}
+
+/// What requests to a destination are hashed by.
+pub(super) fn hash<'w>(ctx: &Context<'w>, to: &Destination, rule: &Rule) -> Option<&'w ConsistentHash> {
     let service = ctx.service(&ctx.host(&to.host, &rule.namespace))?;
     let policies = ctx.rules.of_service(service, ctx.node);
     let subset = to.subset.as_ref().map(|subset| subset.as_str());
     let port = to.port.as_ref().and_then(|selector| selector.number());
-    hash::of_destination(&policies, subset, port).and_then(hash::of_policy)
+    hash::of_destination(&policies, subset, port)
 }
 
 fn mirrors(ctx: &Context<'_>, rule: &Rule, place: &Place<'_>) -> Vec<RequestMirrorPolicy> {

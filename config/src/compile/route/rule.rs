@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weir_proto::envoy::config::route::v3 as route;
 
 use super::super::context::Context;
+use super::super::place::Says;
 use super::super::virtual_service::{MESH, Rule, VirtualService, gateway_names};
 use super::super::wire;
 use super::headers::Changes;
@@ -73,6 +74,13 @@ fn translate(
     built.response_headers_to_remove = changes.response_remove;
     let operation = operation(&built, &from.name, place.port);
     built.decorator = Some(route::Decorator { operation, propagate: None });
+    ctx.locate(&mut built.metadata, Says::Rule, spec.span);
+    if let Some(condition) = condition {
+        ctx.locate(&mut built.metadata, Says::Match, condition.span);
+    }
+    if let Some(hash) = spec.route.iter().find_map(|to| action::hash(ctx, &to.destination, rule)) {
+        ctx.locate(&mut built.metadata, Says::Hash, hash.span);
+    }
     Some(built)
 }
 

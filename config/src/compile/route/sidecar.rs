@@ -7,6 +7,7 @@ use weir_proto::envoy::config::route::v3 as route;
 use super::super::cluster::outbound_name;
 use super::super::context::Context;
 use super::super::host::by_specificity;
+use super::super::place::Says;
 use super::super::protocol::Protocol;
 use super::super::registry::{Port, Service};
 use super::super::scope::Egress;
@@ -235,8 +236,9 @@ fn plain(ctx: &Context<'_>, service: &Service, port: u32) -> route::Route {
     let mut built = super::everything("default", &outbound_name(port, "", &service.hostname));
     let rules = ctx.rules.of_service(service, ctx.node);
     if let Some(route::route::Action::Route(action)) = &mut built.action {
-        let hash = super::hash::of_destination(&rules, None, Some(port)).and_then(super::hash::of_policy);
-        action.hash_policy.extend(hash);
+        let hash = super::hash::of_destination(&rules, None, Some(port));
+        ctx.locate(&mut built.metadata, Says::Rule, hash.map_or(service.span, |hash| hash.span));
+        action.hash_policy.extend(hash.and_then(super::hash::of_policy));
         action.retry_policy = retry::translate(ctx, None, !action.hash_policy.is_empty());
     }
     let operation = rule::operation(&built, &service.hostname, port);
