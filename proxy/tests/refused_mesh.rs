@@ -96,6 +96,7 @@ fn policies_that_proxies_refuse() {
     let cases = [
         ("hash-header", "loadBalancer: {consistentHash: {httpHeaderName: 'x y'}}", "hash_policy"),
         ("hash-cookie", "loadBalancer: {consistentHash: {httpCookie: {name: '', ttl: 1s}}}", "hash_policy"),
+        ("ring", "loadBalancer: {consistentHash: {httpHeaderName: a, minimumRingSize: 0}}", "ring"),
         ("duration", "connectionPool: {tcp: {maxConnectionDuration: 0s}}", "duration"),
     ];
     let wrong: Vec<String> =
@@ -104,7 +105,22 @@ fn policies_that_proxies_refuse() {
 }
 
 #[test]
+fn what_a_route_is_hashed_by_stands_in_the_policy() {
+    let rules = rule("timeout: 1s");
+    let hash = policy("loadBalancer: {consistentHash: {httpHeaderName: 'x y'}}");
+    assert_eq!(judge("hash", &format!("{hash}---\n{rules}"), 7, "hash_policy"), None);
+}
+
+#[test]
+fn what_weir_cannot_do_yet_is_no_mistake() {
+    let all = findings(&policy("loadBalancer: {simple: PASSTHROUGH}"));
+    let told = all.iter().any(|one| one.code == "field-not-obeyed" && one.message.contains("PASSTHROUGH"));
+    assert!(told && !has_errors(&all), "{}", render_text(&all));
+}
+
+#[test]
 fn services_that_proxies_refuse() {
+    let long = format!("resolution: STATIC\n  endpoints: [{{address: 'unix:///{}'}}]", "a".repeat(200));
     let cases = [
         (
             "one-name",
@@ -116,6 +132,7 @@ fn services_that_proxies_refuse() {
             "resolution: STATIC\n  endpoints: [{address: 10.0.0.1, weight: 4000000000}, {address: 10.0.0.2, weight: 4000000000}]",
             "weight",
         ),
+        ("socket", &long, "path"),
     ];
     let wrong: Vec<String> =
         cases.iter().filter_map(|(name, body, words)| judge(name, &entry(body), 5, words)).collect();
