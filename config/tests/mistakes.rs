@@ -42,6 +42,8 @@ const CASES: &[(&str, u32, &str, &str)] = &[
     ("no-action", 8, "no-route", "redirect"),
     ("bad-redirect", 9, "bad-status", "308"),
     ("bad-percent", 11, "out-of-range", "100"),
+    ("bad-grpc-status", 10, "unknown-value", "UNAVAILABLE"),
+    ("bad-body", 9, "bad-base64", "RFC 4648"),
     ("bad-retry-on", 10, "unknown-value", "did you mean `gateway-error`?"),
     ("bad-header", 12, "bad-header", "letters"),
     ("bad-port", 9, "bad-port", "65535"),

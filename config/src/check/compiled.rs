@@ -2,7 +2,7 @@
 //! together for a proxy. It is asked for a sidecar of each namespace and a gateway of each selector. What it makes goes
 //! on to a judge, who says what a proxy would refuse.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::compile::{Compiled, Node, Target, compile_located};
 use crate::diag::{Diagnostic, Location, Severity};
@@ -11,24 +11,27 @@ use crate::world::World;
 /// Most proxies that are compiled for.
 pub const MAX_PROXIES: usize = 16;
 
-/// What the checks say too, in their own way.
-const CHECKED: [&str; 7] = [
+/// Warnings and notes that the checks give too, each at a place of its own. Errors are never left out by their code.
+const CHECKED: [&str; 6] = [
     "undeclared-protocol",
     "delegate-not-found",
     "delegate-of-delegate",
     "port-not-found",
     "no-weight",
     "rule-without-action",
-    "unknown-value",
 ];
 
 /// Says what a proxy would refuse of what was compiled for it.
 pub type Judge<'j> = dyn FnMut(&Compiled) -> Vec<Diagnostic> + 'j;
 
-/// The compiler's findings, without those on a line that `known` speaks of, and the judge's, without those on resources
-/// that have a mistake anyway.
+/// The compiler's findings, without those on a line of which `known` says as much or worse, and the judge's, without those
+/// on resources that have a mistake anyway.
 pub(super) fn findings(world: &World, known: &[Diagnostic], judge: &mut Judge<'_>) -> Vec<Diagnostic> {
-    let lines: HashSet<_> = known.iter().filter_map(line).collect();
+    let mut lines: HashMap<_, Severity> = HashMap::new();
+    for (line, severity) in known.iter().filter_map(|finding| Some((line(finding)?, finding.severity))) {
+        let worst = lines.entry(line).or_insert(severity);
+        *worst = severity.max(*worst);
+    }
     let (mut found, mut refused) = (Vec::new(), Vec::new());
     for node in proxies(world) {
         let compiled = compile_located(world, &node, Target::Weir);
@@ -36,7 +39,9 @@ pub(super) fn findings(world: &World, known: &[Diagnostic], judge: &mut Judge<'_
         found.extend(compiled.diagnostics);
     }
     found.retain(|finding| {
-        !CHECKED.contains(&finding.code) && line(finding).is_none_or(|line| !lines.contains(&line))
+        let worst = line(finding).and_then(|line| lines.get(&line));
+        let checked = finding.severity < Severity::Error && CHECKED.contains(&finding.code);
+        !checked && worst.is_none_or(|worst| *worst < finding.severity)
     });
     let broken = broken(world, known.iter().chain(&found));
     refused.retain(|finding| {
