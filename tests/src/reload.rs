@@ -75,6 +75,28 @@ impl Mesh {
         self.replace("apiVersion: networking.istio.io/v1\nkind: VirtualService\nspec: [unclosed\n")
     }
 
+    /// Cuts the routing file off, as a program does that is about to write it.
+    pub fn cut(&self) -> anyhow::Result<()> {
+        Ok(fs::write(self.folder.join("routes.yaml"), "")?)
+    }
+
+    /// Takes all files away, and gives what brings them back.
+    pub fn take_away(&self) -> anyhow::Result<Vec<(String, String)>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let file = entry?;
+            let name = file.file_name().to_string_lossy().into_owned();
+            all.push((name, fs::read_to_string(file.path())?));
+            fs::remove_file(file.path())?;
+        }
+        Ok(all)
+    }
+
+    /// Brings files back.
+    pub fn bring_back(&self, files: &[(String, String)]) -> anyhow::Result<()> {
+        files.iter().try_for_each(|(name, text)| self.put(name, text))
+    }
+
     /// Limits what the sidecars of the pods with a label `app` see to `hosts`.
     pub fn scope(&self, app: &str, hosts: &str) -> anyhow::Result<()> {
         let text = format!(

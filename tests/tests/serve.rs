@@ -99,6 +99,33 @@ fn a_broken_file_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A file that is cut off, and a folder without files: both may be about to be written.
+fn what_is_empty_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let state = fleet.plane()?.metric("weirctl_folder_state")?;
+    fleet.mesh.cut()?;
+    std::thread::sleep(Duration::from_millis(800));
+    fleet.answer("v1")?;
+    let files = fleet.mesh.take_away()?;
+    std::thread::sleep(Duration::from_millis(800));
+    fleet.answer("v1")?;
+    anyhow::ensure!(fleet.plane()?.metric("weirctl_folder_state")? == state, "nothing is in force");
+    let weir = binaries::weir().context("weir is not built")?;
+    for (program, arguments) in
+        [(weirctl()?, vec!["check"]), (weir, vec!["--mode", "validate", "--mesh-config"])]
+    {
+        let told = Command::new(&program).args(arguments).arg(fleet.mesh.path()).output()?;
+        let said = [told.stdout, told.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        anyhow::ensure!(told.status.code() == Some(1), "{}: {}: {said}", program.display(), told.status);
+        anyhow::ensure!(said.contains("error[nothing-there]") && said.contains("help:"), "{said}");
+    }
+    fleet.mesh.bring_back(&files)?;
+    fleet.mesh.weigh(0)?;
+    fleet.answer("v2")?;
+    fleet.mesh.weigh(100)?;
+    fleet.answer("v1")
+}
+
 /// What reads well, and every proxy would refuse with all routes of the port.
 fn what_proxies_refuse_changes_nothing(fleet: &mut Fleet) -> anyhow::Result<()> {
     let state = fleet.plane()?.metric("weirctl_folder_state")?;
@@ -330,6 +357,7 @@ fn main() -> ExitCode {
             suite.case("two-proxies-are-programmed", || programmed(&mut fleet));
             suite.case("only-changes-are-pushed", || only_changes_are_pushed(&mut fleet));
             suite.case("a-broken-file-changes-nothing", || a_broken_file_changes_nothing(&mut fleet));
+            suite.case("what-is-empty-changes-nothing", || what_is_empty_changes_nothing(&mut fleet));
             suite.case("what-proxies-refuse-changes-nothing", || {
                 what_proxies_refuse_changes_nothing(&mut fleet)
             });

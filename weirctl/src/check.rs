@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
-use weir_config::World;
-use weir_config::diag::{Diagnostic, Severity, render_json, render_sarif, render_text, sort};
+use weir_config::diag::{Severity, render_json, render_sarif, render_text, sort};
 use weir_config::world::{MeshOptions, read_paths};
 use weir_proxy::boot::check_mesh;
 
@@ -49,9 +48,7 @@ impl Check {
         let read = read_paths(&self.paths);
         let mesh =
             MeshOptions { domain: self.domain, ingress_class: self.ingress_class, ..MeshOptions::default() };
-        let (world, found) = World::read_with(mesh, &read.sources);
-        let mut diagnostics: Vec<Diagnostic> = read.diagnostics;
-        diagnostics.extend(found);
+        let (world, mut diagnostics) = read.world(mesh);
         diagnostics.extend(check_mesh(&world));
         diagnostics.retain(|diagnostic| !self.no_notes || diagnostic.severity != Severity::Note);
         sort(&mut diagnostics);
@@ -60,9 +57,6 @@ impl Check {
             Format::Json => render_json(&diagnostics),
             Format::Sarif => render_sarif(&diagnostics, "weirctl", env!("CARGO_PKG_VERSION")),
         };
-        if read.sources.is_empty() && diagnostics.is_empty() {
-            anyhow::bail!("no *.yaml, *.yml or *.json file in what was named");
-        }
         crate::print(&report)?;
         let limit = if self.strict { Severity::Warning } else { Severity::Error };
         let failed = diagnostics.iter().any(|diagnostic| diagnostic.severity >= limit);

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::diag::Diagnostic;
+use super::{MeshOptions, World};
+use crate::diag::{Diagnostic, has_errors};
 use crate::yaml::MAX_FILE_BYTES;
 
 /// Most files that are read in one go.
@@ -22,6 +23,25 @@ pub struct Read {
     pub sources: Vec<(String, String)>,
     /// Files that could not be read.
     pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Read {
+    /// The world of what was read, and every mistake that reading has found. Without any resource it is a mistake of its
+    /// own: what is empty now may be about to be written, and nobody is to lose what they have by that.
+    #[must_use]
+    pub fn world(&self, mesh: MeshOptions) -> (World, Vec<Diagnostic>) {
+        let (world, mut found) = World::read_with(mesh, &self.sources);
+        found.extend(self.diagnostics.iter().cloned());
+        if world.metas().next().is_none() && !has_errors(&found) {
+            let message = match self.sources.as_slice() {
+                [] => "there is no *.yaml, *.yml or *.json file".to_owned(),
+                files => format!("there is no resource in any file ({} were read)", files.len()),
+            };
+            let remedy = "put the resources there; to take all of them out of force, stop the process";
+            found.push(Diagnostic::error("nothing-there", message).remedy(remedy));
+        }
+        (world, found)
+    }
 }
 
 /// Reads files, and all `*.yaml`, `*.yml` and `*.json` below folders. Hidden files and folders are left out, as are
@@ -150,6 +170,11 @@ fn text(file: &Path, left: usize) -> Result<String, Box<Diagnostic>> {
             Diagnostic::error("file-too-large", message).remedy("split the file")
         }));
     }
+    if bytes.is_empty() {
+        let message = format!("{}: the file is empty: it may be about to be written", file.display());
+        let found = Diagnostic::error("empty-file", message).remedy("write it, or remove it");
+        return Err(Box::new(found));
+    }
     String::from_utf8(bytes).map_err(|error| {
         let message = format!("{}: not UTF-8 at byte {}", file.display(), error.utf8_error().valid_up_to());
         Box::new(Diagnostic::error("not-utf8", message).remedy("save the file as UTF-8"))
@@ -159,4 +184,33 @@ fn text(file: &Path, left: usize) -> Result<String, Box<Diagnostic>> {
 fn unreadable(path: &Path, error: &std::io::Error) -> Diagnostic {
     Diagnostic::error("cannot-read", format!("{}: {error}", path.display()))
         .remedy("check the path and its permissions")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_empty_is_a_mistake() {
+        let codes = |sources: &[(&str, &str)]| -> Vec<&str> {
+            let sources =
+                sources.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+            let read = Read { sources, diagnostics: Vec::new() };
+            read.world(MeshOptions::default()).1.iter().map(|found| found.code).collect()
+        };
+        let service = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\nspec: {ports: [{port: 80}]}\n";
+        assert_eq!(codes(&[]), ["nothing-there"]);
+        assert_eq!(codes(&[("a.yaml", "# nothing yet\n")]), ["nothing-there"]);
+        assert_eq!(codes(&[("a.yaml", "# nothing yet\n"), ("b.yaml", service)]), [""; 0]);
+    }
+
+    #[test]
+    fn a_file_of_no_bytes_is_a_mistake() {
+        let file = std::env::temp_dir().join(format!("weir-empty-{}.yaml", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let read = read_paths(&[&file]);
+        std::fs::remove_file(&file).unwrap();
+        assert!(read.sources.is_empty());
+        assert!(matches!(read.diagnostics.as_slice(), [one] if one.code == "empty-file"), "{read:?}");
+    }
 }

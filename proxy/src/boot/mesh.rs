@@ -38,10 +38,8 @@ impl Folder {
 
     /// What the files mean, and everything that is to be said of them.
     fn compile(&self, read: &Read) -> (World, Compiled, Vec<Diagnostic>) {
-        let (world, found) = World::read_with(self.options.clone(), &read.sources);
+        let (world, mut all) = read.world(self.options.clone());
         let compiled = compile(&world, &self.node, Target::Weir);
-        let mut all = read.diagnostics.clone();
-        all.extend(found);
         all.extend(weir_config::check::check(&world));
         all.extend(compiled.diagnostics.iter().cloned());
         sort(&mut all);
@@ -137,7 +135,10 @@ impl Mesh {
             self.version = self.version.saturating_add(1);
             self.read = Some(read);
             if has_errors(&all) {
-                tracing::error!("{dir}: mistakes; the last good state stays in force\n{}", render_text(&all));
+                let kept = self.in_force.iter().any(|names| !names.is_empty());
+                let then =
+                    if kept { "the last good state stays in force" } else { "nothing is in force yet" };
+                tracing::error!("{dir}: mistakes; {then}\n{}", render_text(&all));
             } else if !all.is_empty() {
                 tracing::info!("{dir}\n{}", render_text(&all));
             }

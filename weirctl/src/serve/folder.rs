@@ -94,8 +94,7 @@ impl Folder {
         if self.last.as_ref() == Some(&read) {
             return None;
         }
-        let (world, mut all) = World::read_with(self.options.clone(), &read.sources);
-        all.extend(read.diagnostics.iter().cloned());
+        let (world, mut all) = read.world(self.options.clone());
         all.extend(check_mesh(&world));
         sort(&mut all);
         all.dedup();
@@ -104,7 +103,12 @@ impl Folder {
             tell(&render_text(&all));
         }
         if has_errors(&all) {
-            tell(&format!("{}: mistakes; the last good state stays in force\n", self.path.display()));
+            let then = if self.number > 0 {
+                "the last good state stays in force"
+            } else {
+                "there was no good state yet: nothing is sent until they are mended, and proxies keep what they have"
+            };
+            tell(&format!("{}: mistakes; {then}\n", self.path.display()));
             self.mistakes.are(all);
             return None;
         }
