@@ -80,6 +80,7 @@ const WARNINGS: &[(&str, u32, &str, &str)] = &[
     ("host-not-served", 18, "host-not-served", "Gateway"),
     ("port-name", 7, "port-name", "http"),
     ("pseudo-header", 10, "no-effect", "rewrite"),
+    ("dynamic-dns", 7, "field-not-obeyed", "list the hosts"),
     ("http2-error", 11, "field-not-obeyed", "httpStatus"),
     ("source-subnet", 8, "field-not-obeyed", ""),
 ];

@@ -115,12 +115,7 @@ fn entry(entry: &ServiceEntry, findings: &mut Findings<'_>) {
         entry.hosts.iter().find(|host| by_name && is_wildcard(host) && entry.endpoints.is_empty())
     {
         let message = format!("the name of `{host}` cannot be looked up, for it is a wildcard");
-        findings.error(
-            "wildcard-host",
-            host.span,
-            message,
-            "list `endpoints:`, or use resolution NONE or DYNAMIC_DNS",
-        );
+        findings.error("wildcard-host", host.span, message, "list `endpoints:`, or use resolution NONE");
     }
     if resolution == Resolution::Static && entry.endpoints.is_empty() && entry.workload_selector.is_none() {
         findings.warning(

@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use super::super::protocol::Protocol;
 use super::pods::{Pods, takes_mutual_tls};
 use super::{Address, Endpoint, Locality, Origin, Port, Registry, Resolution, Service, Visibility};
+use crate::diag::Diagnostic;
 use crate::kinds::service::{self, PortName, ServiceType};
 use crate::kinds::service_entry::{self as entry, ServiceEntry, WorkloadEntry};
 use crate::kinds::{Meta, Resource};
 use crate::read::Reader;
-use crate::world::World;
-use crate::yaml::Spanned;
+use crate::world::{World, is_wildcard};
+use crate::yaml::{Span, Spanned};
 
 /// Label that names an endpoint's locality.
 const LOCALITY_LABEL: &str = "istio-locality";
@@ -21,8 +22,10 @@ impl Registry {
     /// All services of a world.
     pub(crate) fn of(world: &World, reader: &mut Reader<'_>) -> Self {
         let pods = Pods::of(world);
-        let entries = world.service_entries.iter().flat_map(|resource| service_entry(world, resource, &pods));
-        let mut services: Vec<Service> = entries.collect();
+        let mut services: Vec<Service> = Vec::new();
+        for resource in &world.service_entries {
+            services.extend(service_entry(world, resource, &pods, reader));
+        }
         let mut aliases: HashMap<String, Vec<String>> = HashMap::new();
         for one in world.services.iter().filter(|one| is_external_name(&one.spec)) {
             if let Some(name) = &one.spec.external_name {
@@ -45,7 +48,12 @@ impl Registry {
 }
 
 /// One service for each host of a ServiceEntry.
-fn service_entry(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'_>) -> Vec<Service> {
+fn service_entry(
+    world: &World,
+    resource: &Resource<ServiceEntry>,
+    pods: &Pods<'_>,
+    reader: &mut Reader<'_>,
+) -> Vec<Service> {
     let (meta, spec) = (&resource.meta, &resource.spec);
     let ports: Vec<Port> = spec.ports.iter().map(entry_port).collect();
     let resolution = match spec.resolution.as_ref().map(|resolution| resolution.value) {
@@ -60,6 +68,13 @@ fn service_entry(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'
         let hostname = host.to_ascii_lowercase();
         let mut endpoints = listed.clone();
         let by_name = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
+        if let Some(dynamic) = dynamic(spec) {
+            let left_out = is_wildcard(&hostname) && endpoints.is_empty();
+            say_not_dynamic(&hostname, left_out, dynamic, reader);
+            if left_out {
+                continue;
+            }
+        }
         if endpoints.is_empty() && by_name && spec.workload_selector.is_none() {
             endpoints.push(named_endpoint(meta, &hostname, spec));
         }
@@ -84,6 +99,25 @@ fn service_entry(world: &World, resource: &Resource<ServiceEntry>, pods: &Pods<'
         });
     }
     services
+}
+
+/// Where the entry asks for names to be looked up as requests name them, if it does.
+fn dynamic(spec: &ServiceEntry) -> Option<Span> {
+    let resolution = spec.resolution.as_ref()?;
+    (resolution.value == entry::Resolution::DynamicDns).then_some(resolution.span)
+}
+
+fn say_not_dynamic(hostname: &str, left_out: bool, span: Span, reader: &mut Reader<'_>) {
+    let (consequence, remedy) = if left_out {
+        (
+            "the names that a request may ask for are not looked up, and the service is left out",
+            "list the hosts by name with resolution DNS",
+        )
+    } else {
+        ("names are looked up all the time, as with DNS", "write resolution DNS")
+    };
+    let message = format!("resolution DYNAMIC_DNS of {hostname} is not obeyed yet: {consequence}");
+    reader.report(Diagnostic::warning("field-not-obeyed", message).remedy(remedy), span);
 }
 
 fn entry_port(port: &entry::EntryPort) -> Port {
