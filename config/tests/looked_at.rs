@@ -74,7 +74,7 @@ spec:
     fault: {delay: {fixedDelay: 1s, exponentialDelay: 1s}}
     directResponse: {status: 200}
 ";
-    let all = findings(rule);
+    let all = findings(&format!("{}{rule}", SERVICE.replace("tcp", "http").replace("8000", "80")));
     assert!(all.iter().any(|one| one.message.contains("exponentialDelay")), "{}", render_text(&all));
 }
 

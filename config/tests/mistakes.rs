@@ -117,6 +117,15 @@ fn the_base_is_clean() {
 }
 
 #[test]
+fn what_passes_through_is_obeyed() {
+    let text = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: edge}\nspec:\n  servers:\n  \
+                - {port: {number: 2443, name: tls, protocol: TLS}, hosts: [pass.example], tls: {mode: PASSTHROUGH}}\n";
+    let (world, mut all) = World::read(&[("case.yaml", text)]);
+    all.extend(check::check(&world));
+    assert!(all.iter().all(|found| !found.code.ends_with("not-obeyed")), "{}", render_text(&all));
+}
+
+#[test]
 fn every_mistake_is_found_at_its_line() {
     let errors = CASES.iter().filter_map(|(case, line, code, remedy)| judge(case, *line, code, remedy, true));
     let warnings =

@@ -2,7 +2,7 @@
 
 use super::{Findings, Registry};
 use crate::kinds::destination_rule::{ClientTls, ClientTlsMode, DestinationRule};
-use crate::kinds::gateway::ServerTls;
+use crate::kinds::gateway::{ServerTls, ServerTlsMode};
 use crate::world::World;
 
 const REMEDY: &str = "nothing to do, if plain text is acceptable until TLS is in force";
@@ -38,10 +38,12 @@ fn client_settings(rule: &DestinationRule) -> impl Iterator<Item = &ClientTls> {
     })
 }
 
-/// Whether there is more to it than a redirect from HTTP.
+/// Whether TLS ends there: it neither passes through nor is there no more than a redirect from HTTP.
 fn terminates(tls: &ServerTls) -> bool {
-    tls.mode.is_some()
-        || tls.credential_name.is_some()
-        || tls.server_certificate.is_some()
-        || !tls.credential_names.is_empty()
+    match tls.mode.as_ref().map(|mode| mode.value) {
+        Some(ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough) => return false,
+        Some(_) => return true,
+        None => {}
+    }
+    tls.credential_name.is_some() || tls.server_certificate.is_some() || !tls.credential_names.is_empty()
 }
