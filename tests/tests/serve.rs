@@ -332,6 +332,9 @@ fn refused(arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 fn strangers_are_refused(fleet: &mut Fleet) -> anyhow::Result<()> {
+    let nowhere = Command::new(weirctl()?).args(["check", "there/is/no/such/path"]).output()?;
+    let said = String::from_utf8_lossy(&nowhere.stderr);
+    anyhow::ensure!(nowhere.status.code() == Some(2) && said.contains("path"), "{}: {said}", nowhere.status);
     let (status, _) = fetch(fleet.pages, "/nothing", WITHIN)?;
     anyhow::ensure!(status == 404, "/nothing: {status}");
     let folder = fleet.mesh.path().display().to_string();

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use weir_config::diag::{Severity, render_json, render_sarif, render_text, sort};
 use weir_config::world::{MeshOptions, read_paths};
@@ -45,6 +46,10 @@ enum Format {
 impl Check {
     /// Reads, checks, reports. 1 if there is an error.
     pub fn run(self) -> anyhow::Result<ExitCode> {
+        for path in &self.paths {
+            std::fs::metadata(path)
+                .with_context(|| format!("{}: cannot be read; check the path", path.display()))?;
+        }
         let read = read_paths(&self.paths);
         let mesh =
             MeshOptions { domain: self.domain, ingress_class: self.ingress_class, ..MeshOptions::default() };
