@@ -21,7 +21,7 @@ use crate::observe::record::{ConnFacts, Record};
 use crate::observe::stats::listener as stat;
 use crate::observe::stats::listener_worker as own;
 use crate::observe::stats::tls as tls_stat;
-use crate::tcp;
+use crate::tcp::{self, Client};
 use crate::transport::{Input, Io};
 use crate::upstream::Worker;
 use std::cell::RefCell;
@@ -226,7 +226,7 @@ fn chosen(accepted: Accepted, mut seen: Seen, local: Address) {
             let (chain, proxy) = (chain.clone(), proxy.clone());
             tokio::task::spawn_local(async move {
                 let _hold = (hold, guest);
-                tcp::serve(io, read, facts, &proxy, &chain.filters, &stay).await;
+                tcp::serve(Client { io, read, stay }, facts, &proxy, &chain.filters).await;
             });
         }
     }

@@ -23,21 +23,24 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The client's side of a connection.
+pub struct Client {
+    /// The stream.
+    pub io: Io,
+    /// Bytes that listener filters have read.
+    pub read: Vec<u8>,
+    /// How long it may stay.
+    pub stay: Rc<Stay>,
+}
+
 /// Serves a raw connection to its end.
-pub async fn serve(
-    io: Io,
-    read: Vec<u8>,
-    facts: Rc<ConnFacts>,
-    proxy: &Arc<TcpProxy>,
-    filters: &[PluginConfig],
-    stay: &Stay,
-) {
+pub async fn serve(client: Client, facts: Rc<ConnFacts>, proxy: &Arc<TcpProxy>, filters: &[PluginConfig]) {
     let Some(worker) = Worker::current() else { return };
     let stats = Registry::global().cells(&stat::SCHEMA, &format!("tcp.{}.", proxy.stat_prefix));
     stats.inc(stat::DOWNSTREAM_CX_TOTAL);
     let mut record = Record::new(facts, clock::now(), clock::wall());
     let mut told = Told::new(filters);
-    session(io, read, proxy, &worker, &stats, &mut record, &mut told, stay).await;
+    session(client, proxy, &worker, &stats, &mut record, &mut told).await;
     record.moments.end = Some(clock::now().saturating_duration_since(record.start));
     stats.add(stat::DOWNSTREAM_CX_RX_BYTES_TOTAL, record.bytes_received);
     stats.add(stat::DOWNSTREAM_CX_TX_BYTES_TOTAL, record.bytes_sent);
@@ -58,14 +61,12 @@ fn cluster(proxy: &TcpProxy) -> Option<&str> {
 }
 
 async fn session(
-    io: Io,
-    read: Vec<u8>,
+    client: Client,
     proxy: &TcpProxy,
     worker: &Rc<Worker>,
     stats: &Cells,
     record: &mut Record,
     told: &mut Told<'_>,
-    stay: &Stay,
 ) {
     let Some(cell) = cluster(proxy).and_then(|name| worker.cluster(name)) else {
         stats.inc(stat::DOWNSTREAM_CX_NO_ROUTE);
@@ -100,7 +101,7 @@ async fn session(
     host.inc(Stat::CxActive);
     record.upstream.local = upstream.local().ok();
     told.tell(Event::Opened, record);
-    let end = relay(io, read, upstream, proxy, stay, record, told).await;
+    let end = relay(client, upstream, proxy, record, told).await;
     match end {
         End::Idle => stats.inc(stat::IDLE_TIMEOUT),
         End::TooLong => {

@@ -1,7 +1,7 @@
 //! Bytes both ways with half-close: what one side sends is written to the other before more is read.
 
+use super::Client;
 use crate::base::clock::{self, Instant};
-use crate::live::stay::Stay;
 use crate::model::listener::TcpProxy;
 use crate::network::Told;
 use crate::observe::record::Record;
@@ -79,14 +79,13 @@ impl Flow {
 
 /// Relays until both sides have ended, one breaks, or a time is over.
 pub async fn relay(
-    mut down: Io,
-    read: Vec<u8>,
+    client: Client,
     mut up: Io,
     proxy: &TcpProxy,
-    stay: &Stay,
     record: &mut Record,
     told: &mut Told<'_>,
 ) -> End {
+    let Client { io: mut down, read, stay } = client;
     let mut report = told.interval.map(|interval| clock::now() + interval);
     let mut there = Flow { input: Input::with(read), ..Flow::default() };
     let mut back = Flow::default();
