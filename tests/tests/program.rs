@@ -407,6 +407,8 @@ fn stopped_listeners_are_counted_once() {
             answering("in", inward, json!({"traffic_direction": "INBOUND"})), answering("out", outward, json!({}))]},
     });
     let _weir = Proxy::start(&bootstrap, outward).expect("weir starts");
+    // The admin API may come a moment after the listeners.
+    drop(connect(admin));
     // As Envoy 1.40 counts.
     for (query, stopped) in [("?inboundonly", 1), ("?inboundonly", 1), ("", 2)] {
         let request =
