@@ -20,18 +20,9 @@ pub struct CompileError {
     pub message: String,
     /// What to do about it, if there is more to say.
     pub remedy: Option<String>,
+    /// It is refused because this release does not have it: an Envoy may take it.
+    pub lacking: bool,
 }
-
-impl CompileError {
-    /// Is it refused because this release does not have it? Every message that says so names the release.
-    #[must_use]
-    pub fn is_lacking(&self) -> bool {
-        self.message.contains(RELEASE)
-    }
-}
-
-/// What messages about what weir lacks call it.
-const RELEASE: &str = "this release";
 
 impl fmt::Display for CompileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,6 +84,7 @@ impl Sink {
                 path: String::new(),
                 message: "could not be compiled".into(),
                 remedy: None,
+                lacking: false,
             }]),
             _ => Err(errors),
         }
@@ -188,7 +180,13 @@ impl<'a> At<'a> {
 
     /// Refuses what stands here.
     pub fn unsupported(&self, what: &str) {
-        self.error_with(format!("{what} is not supported by {RELEASE}"), "remove it");
+        self.lacks(format!("{what} is not supported by this release"), "remove it");
+    }
+
+    /// Something is wrong here for this release alone, and what to do about it.
+    pub fn lacks(&self, message: impl Into<String>, remedy: impl Into<String>) {
+        let (path, message, remedy) = (self.path(), message.into(), Some(remedy.into()));
+        self.sink.push(CompileError { path, message, remedy, lacking: true });
     }
 
     /// A field is accepted, and not obeyed yet: it is named when the process starts.
@@ -234,7 +232,7 @@ impl<'a> At<'a> {
     }
 
     fn push(&self, message: String, remedy: Option<String>) {
-        self.sink.push(CompileError { path: self.path(), message, remedy });
+        self.sink.push(CompileError { path: self.path(), message, remedy, lacking: false });
     }
 }
 

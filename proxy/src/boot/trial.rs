@@ -70,7 +70,7 @@ fn finding(world: &World, compiled: &Compiled, verdict: &Verdict, error: &Compil
     let what = if field.is_empty() { error.message.clone() } else { format!("{field}: {}", error.message) };
     let remedy =
         error.remedy.as_deref().unwrap_or("put it right; until then nothing of the change comes into force");
-    let found = if error.is_lacking() {
+    let found = if error.lacking {
         let message = format!("{title}: weir refuses {rest}: {what}");
         Diagnostic::warning("not-in-weir", message).remedy(format!("{remedy}; an Envoy may take it"))
     } else {

@@ -32,7 +32,7 @@ impl State {
                 } else {
                     format!("{}.address", resource.place)
                 };
-                let errors = vec![CompileError { path, message, remedy }];
+                let errors = vec![CompileError { path, message, remedy, lacking: false }];
                 self.listeners.refuse(resource, &errors, origin.version);
                 pending.judge(Kind::Listener, name, Err(errors));
             }

@@ -436,7 +436,7 @@ pub(super) struct Origin<'a> {
 }
 
 fn unread(why: &str) -> Vec<CompileError> {
-    vec![CompileError { path: String::new(), message: why.to_owned(), remedy: None }]
+    vec![CompileError { path: String::new(), message: why.to_owned(), remedy: None, lacking: false }]
 }
 
 fn immutable() -> Vec<CompileError> {
@@ -444,12 +444,13 @@ fn immutable() -> Vec<CompileError> {
         path: "name".into(),
         message: "the bootstrap defines a resource of this name, which cannot be changed".into(),
         remedy: Some("give it another name".into()),
+        lacking: false,
     }]
 }
 
 fn error_at(resource: &Resource, message: String) -> CompileError {
     let path = if resource.place.is_empty() { "name".into() } else { format!("{}.name", resource.place) };
-    CompileError { path, message, remedy: None }
+    CompileError { path, message, remedy: None, lacking: false }
 }
 
 pub(super) fn decode<M: Message + Default>(at: &At<'_>, body: &[u8]) -> Option<M> {

@@ -83,7 +83,7 @@ pub struct Control {
 
 fn no_thread(error: std::io::Error) -> StartError {
     let message = format!("a thread cannot be started: {error}");
-    StartError { errors: vec![CompileError { path: String::new(), message, remedy: None }] }
+    StartError { errors: vec![CompileError { path: String::new(), message, remedy: None, lacking: false }] }
 }
 
 /// A way in that does not keep the control thread alive.

@@ -8,7 +8,7 @@ use crate::live::stay::Stay;
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 thread_local! {
@@ -93,9 +93,11 @@ fn leave(leaving: Vec<Rc<Stay>>) {
         return;
     }
     leaving.iter().for_each(|stay| stay.leave());
+    // Those that end before leave nothing behind: a stay holds its connection's task.
+    let leaving: Vec<Weak<Stay>> = leaving.iter().map(Rc::downgrade).collect();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(drain::time()).await;
-        leaving.iter().for_each(|stay| stay.end());
+        leaving.iter().filter_map(Weak::upgrade).for_each(|stay| stay.end());
     });
 }
 

@@ -20,7 +20,7 @@ use weir_proto::envoy::config::route::v3::route_action::hash_policy::PolicySpeci
 /// The deprecated place of CORS settings.
 pub fn refuse_cors(at: &At<'_>, set: bool) {
     if set {
-        at.field("cors").error_with(
+        at.field("cors").lacks(
             "the deprecated field is not supported by this release",
             "write an envoy.extensions.filters.http.cors.v3.CorsPolicy under typed_per_filter_config",
         );

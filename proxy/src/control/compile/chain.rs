@@ -19,7 +19,7 @@ pub fn chain(
     crate::ledger!(at, message => proto::FilterChain { filter_chain_match, filters, use_proxy_proto,
         transport_socket, name } ignore { transport_socket_connect_timeout, metadata });
     if wkt::flag(use_proxy_proto, false) {
-        at.field("use_proxy_proto").error_with(
+        at.field("use_proxy_proto").lacks(
             "the deprecated field is not supported by this release",
             "use the listener filter envoy.filters.listener.proxy_protocol",
         );

@@ -163,7 +163,7 @@ pub fn query(cx: &Cx<'_>, at: &At<'_>, message: &route::QueryParameterMatcher) -
     let value = match query_parameter_match_specifier {
         None | Some(QueryParameterMatchSpecifier::PresentMatch(true)) => None,
         Some(QueryParameterMatchSpecifier::PresentMatch(false)) => {
-            at.bad("present_match", "false is not supported by this release");
+            at.field("present_match").unsupported("false");
             return None;
         }
         Some(QueryParameterMatchSpecifier::StringMatch(message)) => {

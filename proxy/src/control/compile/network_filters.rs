@@ -59,7 +59,7 @@ pub fn chain(cx: &Cx<'_>, at: &At<'_>, list: &[proto::Filter], listener: &Name) 
         }
     }
     if list.is_empty() {
-        at.error_with(
+        at.lacks(
             "a filter chain without filters closes every connection; this release refuses it",
             "add a terminal filter",
         );

@@ -34,7 +34,7 @@ pub fn outlier(at: &At<'_>, message: &proto::OutlierDetection) -> Outlier {
     ] {
         if wkt::u32_opt(value).is_some_and(|v| v > 0) {
             at.field(field)
-                .error_with("ejection by rate is not supported by this release", "set it to 0 or remove it");
+                .lacks("ejection by rate is not supported by this release", "set it to 0 or remove it");
         }
     }
     at.refuse("detect_degraded_hosts", wkt::flag(detect_degraded_hosts, false));

@@ -144,7 +144,7 @@ fn grpc(at: &At<'_>, message: &core::ApiConfigSource) -> Option<Grpc> {
         Ok(ApiType::Grpc) => Dialect::World,
         Ok(ApiType::DeltaGrpc) => Dialect::Delta,
         _ => {
-            at.field("api_type").error_with("is not supported by this release", "use GRPC or DELTA_GRPC");
+            at.field("api_type").lacks("is not supported by this release", "use GRPC or DELTA_GRPC");
             return None;
         }
     };

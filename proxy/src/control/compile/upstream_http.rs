@@ -98,7 +98,7 @@ fn extension(
             (UpstreamProtocol::Downstream, http1, http2)
         }
         inner::UpstreamProtocolOptions::AutoConfig(_) => {
-            at.field("auto_config").error_with(
+            at.field("auto_config").lacks(
                 "is not supported by this release (it needs TLS with ALPN)",
                 "use explicit_http_config",
             );
